@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from lading_catalog.names import name_text
 
 STEM_MAX_BYTES = 120
-TABLE_MAX_BYTES = 400  # with the rest at most 850: leaves 170 of S3's 1024 bytes for a destination's prefix
+TABLE_MAX_BYTES = 400
+KEY_MAX_BYTES = 738  # TABLE_MAX_BYTES, the column's 120, two hex digits, the last segment's 213, slashes
 NONCE_BYTES = 8
 LOCAL_NONCE_BYTES = 12
 
@@ -62,7 +63,7 @@ def split_ext(name: str | bytes) -> tuple[str, str]:
 
 
 def object_key(table: str, column: str, sha256: bytes, name: str | bytes, nonce: bytes, ext: str | None = None) -> str:
-    """The key in a destination, relative to its prefix; ASCII, at most 850 bytes, the last segment at most 213.
+    """The key in a destination, relative to its prefix; ASCII, at most KEY_MAX_BYTES, the last segment at most 213.
 
     `sha256`: 32 bytes. `nonce`: 8 random bytes, never used for another replica. `ext`: with its dot; None takes the
     name's own; one that is no plain ending (`split_ext`) is left out. ValueError for digests and nonces of another
@@ -102,7 +103,7 @@ def _plain_ext(ext: str) -> str:
 
 
 def _safe_path(path: str) -> str:
-    """`path` segment by segment, empty ones left out, and those at the end that do not fit; "_" when nothing is left."""
+    """`path` segment by segment, without empty ones and those at the end that do not fit; "_" when nothing is left."""
     segments = [_safe(segment) for segment in path.split("/") if segment]
     while len(text := "/".join(segments)) > TABLE_MAX_BYTES:
         segments.pop()

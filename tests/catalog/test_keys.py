@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lading_catalog.keys import ParsedKey, local_key, object_key, parse_key, split_ext
+from lading_catalog.keys import KEY_MAX_BYTES, ParsedKey, local_key, object_key, parse_key, split_ext
 
 SHA = bytes(range(32))
 NONCE = bytes.fromhex("0123456789abcdef")
@@ -67,7 +67,7 @@ def test_a_key_is_harmless_and_reads_back(
     table: str, column: str, sha256: bytes, name: str | bytes, nonce: bytes, ext: str | None
 ) -> None:
     key = object_key(table, column, sha256, name, nonce, ext)
-    assert len(key.encode("ascii")) <= 850
+    assert len(key.encode("ascii")) <= KEY_MAX_BYTES
     for segment in key.split("/"):
         assert SEGMENT.fullmatch(segment)
         assert not segment.endswith(".")
