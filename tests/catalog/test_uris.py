@@ -125,6 +125,7 @@ def test_every_path_of_a_file_system_can_be_written(segments: list[bytes]) -> No
         ("pxtfs://org:db/other", "is not storage", "pxtfs://ORG:DB/home"),
         ("s3a://bucket/", "scheme", "Write s3://bucket"),
         ("gcs://bucket/", "scheme", "Write gs://bucket"),
+        ("wasbs://c:x@acct.blob.core.windows.net/", "user or password", "credentials"),
         ("abfsss://c@acct/", "user or password", "credentials"),
         ("wasbss://c/", "scheme", "Write wasbs://"),
         ("ftp://host/x", "scheme", "s3://"),
