@@ -1,7 +1,8 @@
-"""The contract of a store. Every provider keeps it, every wrapper has the same shape, one suite (tests/stores) checks all.
+"""The contract of a store. Every provider keeps it, every wrapper has the same shape, one suite (tests/stores) checks
+all.
 
-A provider is thread-safe: many transfers call it at once. It does no retries of its own (the SDK's are turned off): one place
-decides when to try again. It raises only errors of `lading_catalog.errors`, translated by one table at its top:
+A provider is thread-safe: many transfers call it at once. It does no retries of its own (the SDK's are turned off): one
+place decides when to try again. It raises only errors of `lading_catalog.errors`, translated by one table at its top:
 
     Unavailable   cannot be reached, 5xx, throttled (`reason="throttled"`, `retry_after_s` where the store says so)
     Refused       403, bad or missing credentials (`no_credentials`), no such bucket or directory owner (`no_bucket`)
@@ -26,9 +27,9 @@ from lading_catalog.errors import Error
 class Proof:
     """What was observed that shows that a replica is whole.
 
-    `by`: `put` (the answer to the PUT of a store that the probe has seen refuse a wrong checksum, or a digest that the probe has
-    seen the store compute itself), `head`, `list`, `read` (fetched back and hashed). `algorithm`: sha256, md5, crc32c, crc64nvme.
-    `value`: lower-case hex. A size, an echoed checksum or our own metadata is never proof.
+    `by`: `put` (the answer to the PUT of a store that the probe has seen refuse a wrong checksum, or a digest that the
+    probe has seen the store compute itself), `head`, `list`, `read` (fetched back and hashed). `algorithm`: sha256,
+    md5, crc32c, crc64nvme. `value`: lower-case hex. A size, an echoed checksum or our own metadata is never proof.
     """
 
     by: Literal["put", "head", "list", "read"]
@@ -40,7 +41,8 @@ class Proof:
 @dataclass(frozen=True, slots=True)
 class Upload:
     """The bytes to store: a file, and what the catalog says of it. A provider reads `path`, and refuses (`Damaged`,
-    `source_changed`) when the bytes it read were not `size_bytes` long with this SHA-256, is no regular file or is a symlink."""
+    `source_changed`) when the bytes it read were not `size_bytes` long with this SHA-256, is no regular file or is a
+    symlink."""
 
     path: str
     sha256: bytes
@@ -51,7 +53,9 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What the store says of one object now. `digests`: those the store computed itself (see Probe), lower-case hex by algorithm."""
+    """What the store says of one object now. `digests`: those the store computed itself (see Probe), lower-case hex by
+    algorithm.
+    """
 
     size_bytes: int
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -69,24 +73,30 @@ class Entry:
 class Probe:
     """What a canary showed of a destination. Stored with it as JSON (`facts`); decides what counts as proof.
 
-    `facts` every provider sets: `proof` ("checksum": a wrong declared checksum is refused; "digest": the store computes a digest
-    itself; "read": neither, so each object is read back), `algorithm` (of that proof), `round_trip_s`, `clock_offset_s` (None if unknown).
+    `facts` every provider sets: `proof` ("checksum": a wrong declared checksum is refused; "digest": the store computes
+    a digest itself; "read": neither, so each object is read back), `algorithm` (of that proof), `round_trip_s`,
+    `clock_offset_s` (None if unknown).
     """
 
     facts: Mapping[str, Any]
 
 
 class Store(Protocol):
-    """One destination. Keys are relative to its URI: a store adds its own prefix. See the module's docstring for errors."""
+    """One destination. Keys are relative to its URI: a store adds its own prefix. See the module's docstring for
+    errors.
+    """
 
     uri: str
 
     def put(self, key: str, upload: Upload) -> Proof:
-        """Store the whole object under `key` or nothing, and return the proof that it is whole. Storing the same bytes under the
-        same key again is success. Refuses a source that ends early, grows or has another digest, before it can become an object."""
+        """Store the whole object under `key` or nothing, and return the proof that it is whole. Storing the same bytes
+        under the same key again is success. Refuses a source that ends early, grows or has another digest, before it
+        can become an object."""
 
     def get(self, key: str, offset: int = 0) -> Iterator[bytes]:
-        """The object's bytes from `offset` on, in chunks. Raises Missing before the first chunk. A body that ends early raises Unavailable."""
+        """The object's bytes from `offset` on, in chunks. Raises Missing before the first chunk. A body that ends early
+        raises Unavailable.
+        """
 
     def stat(self, key: str) -> Stat: ...
 
@@ -94,7 +104,9 @@ class Store(Protocol):
         """Delete; absent is success. Returns what failed, by key; empty means that all are gone."""
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """All objects whose key begins with `prefix`, in key order, in pages. An error or a short page raises: never a partial list."""
+        """All objects whose key begins with `prefix`, in key order, in pages. An error or a short page raises: never a
+        partial list.
+        """
 
     def presign(self, key: str, expires_s: int) -> str:
         """A URL that reads the object without credentials. Raises Refused where the store has none."""
