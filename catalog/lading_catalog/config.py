@@ -91,7 +91,7 @@ def default_home() -> str:
 
 
 def show(config: Config) -> list[dict[str, Any]]:
-    """Every key as {key, value, origin}, in the order of the documentation; secrets masked, no character of them shown."""
+    """Every key as {key, value, origin}, in the order of the documentation; of secrets only whether they are set."""
     rows: list[tuple[config_sources.Path, Any]] = []
     for name in Settings.__struct_fields__:
         value = getattr(config, name)

@@ -375,6 +375,7 @@ def test_set_key_keeps_all_other_lines(home: str) -> None:
         ("a b", "1"),
         ("x\ny", 1),
         ("min_copies", 0),
+        ("endpoints.minio.region", "x"),  # would leave an endpoint without its address
         ("input_media_dest", "/mnt"),
     ],
 )
