@@ -146,9 +146,7 @@ def target(
         root.mkdir()
         uri = f"file://{root}/"
         marker = DirectoryStore(uri, str(root)).probe().facts["marker"]
-        yield Target(
-            kind, DirectoryStore(uri, str(root), marker=marker), lambda **kw: open_store(uri, StoreSettings(), kw)
-        )
+        yield Target(kind, DirectoryStore(uri, str(root), marker=marker), lambda **kw: open_store(uri, StoreSettings(), kw))
         return
     server = servers(kind)
     uri = f"s3://{BUCKET}/{secrets.token_hex(6)}/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import os
 import random
@@ -85,11 +86,14 @@ def test_a_corrupted_body_is_never_proved(
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_reset_in_the_body(faulty: Faulty, make_upload: Callable[..., Upload], size: int) -> None:
+    """ministack now and then keeps what had arrived. No proof was given, and the next attempt replaces it."""
+    upload = make_upload(_data(size))
     faulty.proxy.faults.append(Fault("reset_body", _is("PUT"), at=500))
     with pytest.raises(Unavailable) as caught:
-        faulty.store.put("k", make_upload(_data(size)))
+        faulty.store.put("k", upload)
     assert caught.value.reason == "unreachable"
-    assert _stored(faulty) == []
+    assert faulty.store.put("k", upload).by == "put"
+    assert _stored(faulty) == [Entry("k", size)]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_answers_to_a_put(
 @pytest.mark.parametrize("size", [10, (8 << 20) + 10])
 def test_a_200_from_no_store_is_no_proof(faulty: Faulty, make_upload: Callable[..., Upload], size: int) -> None:
     faulty.proxy.faults.append(Fault("answer", _is("PUT"), status=200, body=b"<html>hello</html>"))
-    with pytest.raises(Missing):
+    with pytest.raises((Missing, Unavailable)):
         faulty.store.put("k", make_upload(_data(size)))
     assert _stored(faulty) == []
 
@@ -142,6 +146,63 @@ def test_retry_after_reaches_the_caller(faulty: Faulty) -> None:
     with pytest.raises(Unavailable) as caught:
         faulty.store.stat("k")
     assert (caught.value.reason, caught.value.retry_after_s) == ("throttled", 7.0)
+
+
+def test_after_a_throttled_put_the_next_one_hears_retry_after(faulty: Faulty, make_upload: Callable[..., Upload]) -> None:
+    """obstore hides the header; boto3 asks until the store is well again."""
+    faulty.proxy.faults.append(Fault("answer", _is("PUT"), times=2, **_answer(503, "SlowDown", Retry_After="7")))
+    for expected in (None, 7.0):
+        with pytest.raises(Unavailable) as caught:
+            faulty.store.put("k", make_upload(b"x"))
+        assert (caught.value.reason, caught.value.retry_after_s) == ("throttled", expected)
+    for _ in range(2):
+        faulty.store.put("k", make_upload(b"x"))
+    agents = [head["user-agent"].split("/")[0] for head in faulty.proxy.heads]
+    assert agents == ["object_store", "Boto3", "Boto3", "object_store"]
+
+
+@pytest.mark.parametrize("key", ["plain/key.png", "odd/ü key%.png"])
+def test_which_client_puts(faulty: Faulty, make_upload: Callable[..., Upload], key: str) -> None:
+    """obstore for small objects with a plain key where the answer proves them; boto3 for the rest."""
+    faulty.store.put(key, make_upload(b"small"))
+    faulty.store.put(key, make_upload(_data((8 << 20) + 1)))
+    faulty.make(facts=None).put(key, make_upload(b"small"))
+    agents = [head["user-agent"].split("/")[0] for head in faulty.proxy.heads]
+    assert agents == ["object_store" if key.startswith("plain") else "Boto3", "Boto3", "Boto3", "Boto3"]
+    sums = [head.get("x-amz-checksum-sha256") is not None for head in faulty.proxy.heads]
+    by_boto = faulty.kind == "ministack"
+    assert sums == [by_boto and not key.startswith("plain"), by_boto, False, False]
+
+
+def test_a_checksum_that_obstore_declares(faulty: Faulty, make_upload: Callable[..., Upload]) -> None:
+    """With a store that looks at an unnamed checksum, its refusal and its answer are what counts."""
+    facts = {"proof": "checksum", "algorithm": "sha256", "checksum_sha256": True, "checksum_sha256_unnamed": True}
+    store = faulty.make(facts=facts)
+    upload = make_upload(b"declared")
+    proof = store.put("k", upload)
+    assert (proof.by, proof.algorithm) == ("put", "sha256")
+    assert base64.b64decode(faulty.proxy.heads[0]["x-amz-checksum-sha256"]) == upload.sha256
+    faulty.proxy.faults.append(Fault("answer", _is("PUT"), **_answer(400, "BadDigest")))
+    with pytest.raises(Damaged):
+        store.put("k", upload)
+
+
+def test_obstore_goes_where_boto3_goes_whatever_the_environment_says(
+    faulty: Faulty, make_upload: Callable[..., Upload], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = faulty.make()
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+        "AWS_ENDPOINT": "http://127.0.0.1:9",
+        "AWS_SKIP_SIGNATURE": "true",
+        "AWS_CHECKSUM_ALGORITHM": "SHA256",
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "true",
+        "AWS_BUCKET": "other",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert store.put("k", make_upload(b"x")).by == "put"
+    assert faulty.proxy.heads[0]["user-agent"].startswith("object_store")
+    assert "authorization" in faulty.proxy.heads[0]
 
 
 def test_a_404_is_missing_only_if_it_says_so(faulty: Faulty) -> None:
@@ -210,9 +271,7 @@ def test_wrong_credentials(faulty: Faulty, make_upload: Callable[..., Upload], p
     assert _stored(faulty) == []
 
 
-def test_no_credentials_at_all(
-    faulty: Faulty, make_upload: Callable[..., Upload], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_credentials_at_all(faulty: Faulty, make_upload: Callable[..., Upload], monkeypatch: pytest.MonkeyPatch) -> None:
     from ladingd.stores import s3_client
 
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
@@ -260,9 +319,7 @@ def test_a_list_that_is_not_whole_raises(faulty: Faulty, body: bytes) -> None:
 def test_an_error_on_the_second_page_raises(faulty: Faulty, make_upload: Callable[..., Upload]) -> None:
     for key in ("a", "b", "c"):
         faulty.direct.put(key, make_upload(b"x"))
-    faulty.proxy.faults.append(
-        Fault("answer", lambda line: "continuation-token" in line, **_answer(500, "InternalError"))
-    )
+    faulty.proxy.faults.append(Fault("answer", lambda line: "continuation-token" in line, **_answer(500, "InternalError")))
     with pytest.raises(Unavailable):
         list(faulty.make(page_size=2).entries())
 

@@ -94,8 +94,8 @@ class Store(Protocol):
         can become an object."""
 
     def get(self, key: str, offset: int = 0) -> Iterator[bytes]:
-        """The object's bytes from `offset` on, in chunks. Raises Missing before the first chunk. A body that ends early
-        raises Unavailable.
+        """The object's bytes from `offset` on, in chunks. Nothing is asked before the first one is; that raises
+        Missing. A body that ends early raises Unavailable.
         """
 
     def stat(self, key: str) -> Stat: ...

@@ -47,9 +47,7 @@ class DirectoryStore:
             root_fd = os.open(self._root, FOLDER_FLAGS)
         except OSError as e:
             if isinstance(e, (FileNotFoundError, NotADirectoryError)):
-                raise Unavailable(
-                    f"{self.uri} is not there", hint="mount the disk, or make the directory", uri=self.uri
-                ) from e
+                raise Unavailable(f"{self.uri} is not there", hint="mount the disk, or make the directory", uri=self.uri) from e
             raise translate(e, f"{self.uri}: open") from e
         try:
             if self.marker is not None:

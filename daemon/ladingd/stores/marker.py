@@ -35,9 +35,7 @@ def check_marker(root_fd: int, expected: str, uri: str) -> None:
     """Raises Unavailable unless this is the disk that was remembered."""
     found = read_marker(root_fd)
     if found is None:
-        raise Unavailable(
-            f"{uri} is not mounted: its marker is missing", hint="mount the disk; nothing was written", uri=uri
-        )
+        raise Unavailable(f"{uri} is not mounted: its marker is missing", hint="mount the disk; nothing was written", uri=uri)
     if found != expected:
         raise Unavailable(
             f"{uri} is another disk: its marker differs from the one remembered",

@@ -23,6 +23,7 @@ from ladingd.stores.s3_errors import FOREIGN, translate
 from ladingd.stores.s3_facts import Facts, etag_digest
 from ladingd.stores.s3_list import entries
 from ladingd.stores.s3_probe import probe
+from ladingd.stores.s3_small import SmallPut
 from ladingd.stores.source import SourceReader, drain, open_source
 
 SMALL_BYTES = 8 << 20
@@ -63,6 +64,7 @@ class S3Store:
         self._s3 = Requests(uri, bucket, prefix, options)
         self._deleter = Deleter(self._s3)
         self._facts = Facts.of(facts)
+        self._small = SmallPut(self._s3, self._facts)
         self._single_put_bytes = single_put_bytes
         self._page_size = page_size
 
@@ -72,32 +74,28 @@ class S3Store:
             if upload.size_bytes > self._single_put_bytes:
                 self._put_parts(key, upload, source)
                 return self._read_back(key, upload)
-            source.with_md5 = not self._facts.checksum and (self._facts.etag_md5 or self._facts.content_md5)
-            if upload.size_bytes <= SMALL_BYTES:
+            small = upload.size_bytes <= SMALL_BYTES
+            source.with_md5 = not self._facts.checksum or (small and not self._facts.checksum_unnamed)
+            if small:
                 data = source.load()
-                etag = self._put_small(key, upload, data, source)
+                etag, verified = self._small.put(key, data, self._headers(upload, source))
             else:
-                etag = self._put_streamed(key, upload, source)
-            return self._prove(key, upload, etag, source)
+                etag, verified = self._put_streamed(key, upload, source), self._facts.checksum
+            return self._prove(key, upload, source, etag, verified)
 
-    def _headers(self, upload: Upload) -> dict[str, Any]:
+    def _headers(self, upload: Upload, source: SourceReader | None = None) -> dict[str, Any]:
+        """`source`: one that was read to its end, so that its MD5 is known before sending."""
         headers: dict[str, Any] = {"ContentType": _content_type(upload.mime), "Metadata": metadata(upload)}
         if self._facts.checksum:
             headers["ChecksumAlgorithm"] = "SHA256"
             headers["ChecksumSHA256"] = base64.b64encode(upload.sha256).decode()
-        return headers
-
-    def _put_small(self, key: str, upload: Upload, data: bytes, source: SourceReader) -> str | None:
-        headers = self._headers(upload)
-        if self._facts.content_md5 and not self._facts.checksum:
+        elif self._facts.content_md5 and source is not None:
             headers["ContentMD5"] = base64.b64encode(source.md5.digest()).decode()
-        return self._s3.call("PutObject", key, Body=data, **headers).get("ETag")
+        return headers
 
     def _put_streamed(self, key: str, upload: Upload, source: SourceReader) -> str | None:
         try:
-            reply = self._s3.call(
-                "PutObject", key, Body=source, ContentLength=upload.size_bytes, **self._headers(upload)
-            )
+            reply = self._s3.call("PutObject", key, Body=source, ContentLength=upload.size_bytes, **self._headers(upload))
         except Error:
             if source.failure is not None:
                 raise source.failure from None
@@ -113,21 +111,19 @@ class S3Store:
             preferred_transfer_client="classic",
         )
         try:
-            self._s3.client().upload_fileobj(
-                source, self._s3.bucket, self._s3.prefix + key, ExtraArgs=headers, Config=config
-            )
+            self._s3.client().upload_fileobj(source, self._s3.bucket, self._s3.prefix + key, ExtraArgs=headers, Config=config)
         except FOREIGN as e:
             if source.failure is not None:
                 raise source.failure from None
             raise translate(e, "CreateMultipartUpload", self.uri, key) from None
 
-    def _prove(self, key: str, upload: Upload, etag: str | None, source: SourceReader) -> Proof:
+    def _prove(self, key: str, upload: Upload, source: SourceReader, etag: str | None, verified: bool) -> Proof:
         """The store's answer as proof, if it is one. An answer without an ETag came from something else than a
         store.
         """
-        if self._facts.checksum and etag:
+        if verified and etag:
             return Proof("put", "sha256", upload.sha256.hex(), upload.size_bytes)
-        if self._facts.etag_md5 and etag_digest(etag) == source.md5.hexdigest():
+        if source.with_md5 and self._facts.etag_md5 and etag_digest(etag) == source.md5.hexdigest():
             return Proof("put", "md5", source.md5.hexdigest(), upload.size_bytes)
         return self._read_back(key, upload)
 

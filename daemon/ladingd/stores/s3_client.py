@@ -74,10 +74,10 @@ def _make_client(options: ClientOptions) -> Any:
     )
     session = session_for(options.profile)
     region = options.region or session.region_name or ("us-east-1" if options.endpoint_url else None)
-    client = session.client(
-        "s3", endpoint_url=options.endpoint_url, region_name=region, verify=options.ca_bundle, config=config
-    )
+    client = session.client("s3", endpoint_url=options.endpoint_url, region_name=region, verify=options.ca_bundle, config=config)
     client.meta.events.unregister("before-call.s3", add_expect_header)  # it costs one round trip per put
+    if client.meta.endpoint_url.startswith("https:"):  # signing it would hash each body once more; TLS protects it already
+        client.meta.config.s3 = {**client.meta.config.s3, "payload_signing_enabled": False}
     return client
 
 

@@ -169,9 +169,7 @@ def translate(e: BaseException, operation: str, uri: str, key: str | None = None
         meta = e.response.get("ResponseMetadata", {})
         error = e.response.get("Error", {})
         wait = retry_after(meta.get("HTTPHeaders", {}))
-        return from_code(
-            str(error.get("Code", "")), int(meta.get("HTTPStatusCode", 0)), operation, uri, key, retry_after_s=wait
-        )
+        return from_code(str(error.get("Code", "")), int(meta.get("HTTPStatusCode", 0)), operation, uri, key, retry_after_s=wait)
     for cls, kind in EXCEPTIONS:
         if isinstance(e, cls):
             return _make(kind, f"failed: {type(e).__name__}", operation, uri, key)
