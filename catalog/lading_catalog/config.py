@@ -42,9 +42,7 @@ class Config(Settings, frozen=True, kw_only=True):
         )
 
 
-def load(
-    home: str | None = None, environ: Mapping[str, str] = os.environ, overrides: Mapping[str, Any] | None = None
-) -> Config:
+def load(home: str | None = None, environ: Mapping[str, str] = os.environ, overrides: Mapping[str, Any] | None = None) -> Config:
     """The configuration that holds now.
 
     `overrides`: options of the call, nested or dotted (`{"s3.region": "x"}`); None in it means not given. `home` is one
@@ -106,10 +104,7 @@ def show(config: Config) -> list[dict[str, Any]]:
             ]
         else:
             rows.append(((name,), value))
-    return [
-        {"key": dotted(path), "value": _plain(path, value), "origin": config.origin(dotted(path))}
-        for path, value in rows
-    ]
+    return [{"key": dotted(path), "value": _plain(path, value), "origin": config.origin(dotted(path))} for path, value in rows]
 
 
 def _plain(path: config_sources.Path, value: Any) -> Any:

@@ -57,14 +57,10 @@ def _canonical(it: Given, names: set[str]) -> Path:
         if len(path) == 1 or (len(path) == 2 and it.value != {}) or not all(path):
             raise _wrong(it, "must be a table", hint=f"Write [{path[0]}.NAME] and its keys below.")
         if path[0] == "endpoints" and not re.fullmatch("[a-z0-9][a-z0-9-]{0,62}", path[1]):
-            raise _wrong(
-                it, "has a name that is not made of a-z, 0-9 and -", hint="Write [endpoints.minio], for instance."
-            )
+            raise _wrong(it, "has a name that is not made of a-z, 0-9 and -", hint="Write [endpoints.minio], for instance.")
         if path[0] == "destinations":
             if it.text:
-                raise _wrong(
-                    it, "cannot come from the environment: its key holds a URI", hint="Write it into config.toml."
-                )
+                raise _wrong(it, "cannot come from the environment: its key holds a URI", hint="Write it into config.toml.")
             path = (path[0], _uri(it, path[1], names), *path[2:])
     known = _kinds()
     if (path if path[0] not in NAMED_TABLES else (path[0], "", *path[2:])) in known:
@@ -80,9 +76,7 @@ def _unknown(it: Given) -> ConfigError:
     import difflib  # for an error only
 
     known = [
-        tuple(it.path[1] if part == "" else part for part in path)
-        for path in _kinds()
-        if "" not in path or len(it.path) > 1
+        tuple(it.path[1] if part == "" else part for part in path) for path in _kinds() if "" not in path or len(it.path) > 1
     ]
     known = [path for path in known if all(path)]
     if it.text:
@@ -94,16 +88,12 @@ def _unknown(it: Given) -> ConfigError:
     close = close or [name for name in names if it.path[-1] and name.endswith("." + it.path[-1])][:1]
     hint = f"Did you mean {close[0]}?" if close else "lading config show lists all keys."
     if it.text:
-        return ConfigError(
-            f"The environment variable {printable(wanted)} stands for no key.", hint=hint, key=dotted(it.path)
-        )
+        return ConfigError(f"The environment variable {printable(wanted)} stands for no key.", hint=hint, key=dotted(it.path))
     return ConfigError(f"There is no key {printable(wanted)} ({it.where}).", hint=hint, key=dotted(it.path))
 
 
 def _wrong(it: Given, reason: str, hint: str = "") -> ConfigError:
-    return ConfigError(
-        f"{printable(dotted(it.path))} = {_shown(it)} ({it.where}) {reason}.", hint=hint, key=dotted(it.path)
-    )
+    return ConfigError(f"{printable(dotted(it.path))} = {_shown(it)} ({it.where}) {reason}.", hint=hint, key=dotted(it.path))
 
 
 def _shown(it: Given) -> str:
@@ -237,12 +227,8 @@ def _uri(it: Given, text: str, names: set[str]) -> str:
         raise ConfigError(f"{it.path[0]} ({it.where}): {error.detail}", hint=error.hint, key=dotted(it.path)) from None
 
 
-def _built(
-    values: dict[Path, Any], origins: dict[Path, Given], names: set[str], problems: list[ConfigError]
-) -> Settings:
-    fields: dict[str, Any] = {
-        path[0]: value for path, value in values.items() if len(path) == 1 and path[0] not in TABLES
-    }
+def _built(values: dict[Path, Any], origins: dict[Path, Given], names: set[str], problems: list[ConfigError]) -> Settings:
+    fields: dict[str, Any] = {path[0]: value for path, value in values.items() if len(path) == 1 and path[0] not in TABLES}
     lists = [key for key in ("input_media_dest", "output_media_dest") if key in fields]
     for key in lists:
         try:
@@ -264,9 +250,7 @@ def _built(
         if not endpoint.endpoint_url:
             it = next(given for path, given in origins.items() if path[:2] == ("endpoints", name))
             problems.append(
-                ConfigError(
-                    f"endpoints.{name} ({it.where}) has no endpoint_url.", hint="Add it.", key=f"endpoints.{name}"
-                )
+                ConfigError(f"endpoints.{name} ({it.where}) has no endpoint_url.", hint="Add it.", key=f"endpoints.{name}")
             )
     return Settings(**fields)
 

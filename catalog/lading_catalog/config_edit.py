@@ -27,9 +27,7 @@ def set_key(path: str, key: str, value: Any) -> None:
     except FileNotFoundError:
         before = b""
     except OSError as error:
-        raise ConfigError(
-            f"The configuration {path} cannot be read: {error.strerror}.", hint="Check its permissions."
-        ) from None
+        raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.", hint="Check its permissions.") from None
     known = {problem.about.get("key") for problem in _problems(before, path)}
     if isinstance(value, str):
         value = config_check.typed(where, value)
@@ -67,9 +65,7 @@ def _replace(path: str, raw: bytes) -> None:
     except OSError as error:
         if os.path.lexists(beside):
             os.unlink(beside)
-        raise ConfigError(
-            f"{path} cannot be written: {error.strerror}.", hint="Check the folder's permissions."
-        ) from None
+        raise ConfigError(f"{path} cannot be written: {error.strerror}.", hint="Check the folder's permissions.") from None
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -37,23 +37,15 @@ def dotted(path: Path) -> str:
 def from_call(overrides: Mapping[str, Any]) -> list[Given]:
     """Options of a call, nested or with dotted keys; None means not given."""
     nested = [
-        (split_key(key) if "." in key or '"' in key else (key,), value)
-        for key, value in overrides.items()
-        if value is not None
+        (split_key(key) if "." in key or '"' in key else (key,), value) for key, value in overrides.items() if value is not None
     ]
-    return [
-        Given(path + below, leaf, "call", "the call")
-        for path, value in nested
-        for below, leaf in _leaves(value, len(path))
-    ]
+    return [Given(path + below, leaf, "call", "the call") for path, value in nested for below, leaf in _leaves(value, len(path))]
 
 
 def from_environment(environ: Mapping[str, str]) -> list[Given]:
     """Every LADING_… variable; `__` stands between a table and its key."""
     return [
-        Given(
-            tuple(name[7:].lower().split("__")), value, f"environment {name}", f"the environment variable {name}", True
-        )
+        Given(tuple(name[7:].lower().split("__")), value, f"environment {name}", f"the environment variable {name}", True)
         for name, value in sorted(environ.items())
         if name.startswith("LADING_") and name not in NOT_KEYS
     ]
@@ -65,9 +57,7 @@ def from_file(path: str) -> list[Given]:
         with open(path, "rb") as file:
             raw = file.read()
     except OSError as error:
-        raise ConfigError(
-            f"The configuration {path} cannot be read: {error.strerror}.", hint="Check LADING_CONFIG."
-        ) from None
+        raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.", hint="Check LADING_CONFIG.") from None
     return from_toml(raw, path)
 
 
@@ -80,13 +70,10 @@ def from_toml(raw: bytes, path: str) -> list[Given]:
         table = tomllib.loads(text)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         at = f": {error}" if isinstance(error, tomllib.TOMLDecodeError) else " (its text is not UTF-8)"
-        raise ConfigError(
-            f"The configuration {path} is no TOML{at}.", hint='Write lines such as: cache_size = "50GiB"'
-        ) from None
+        raise ConfigError(f"The configuration {path} is no TOML{at}.", hint='Write lines such as: cache_size = "50GiB"') from None
     lines = _lines(text)
     return [
-        Given(key, value, f"file {path}", f"{path}:{lines[key]}" if key in lines else path)
-        for key, value in _leaves(table, 0)
+        Given(key, value, f"file {path}", f"{path}:{lines[key]}" if key in lines else path) for key, value in _leaves(table, 0)
     ]
 
 
@@ -95,9 +82,7 @@ def refuse_open_file(path: str, given: list[Given]) -> None:
     if any(it.path in SECRETS and it.value for it in given) and os.stat(path).st_mode & 0o077:
         import shlex
 
-        raise ConfigError(
-            f"{path} holds a secret, and others may read it.", hint=f"chmod 600 {shlex.quote(path)}", path=path
-        )
+        raise ConfigError(f"{path} holds a secret, and others may read it.", hint=f"chmod 600 {shlex.quote(path)}", path=path)
 
 
 def split_key(key: str) -> Path:
@@ -109,9 +94,7 @@ def split_key(key: str) -> Path:
             raise ValueError
         table: Any = tomllib.loads(f"{key} = 0")
     except ValueError:
-        raise ConfigError(
-            "That is no key.", hint='Write it like cache_size, s3.region or destinations."URI".paused.'
-        ) from None
+        raise ConfigError("That is no key.", hint='Write it like cache_size, s3.region or destinations."URI".paused.') from None
     path: Path = ()
     while isinstance(table, dict):
         ((part, table),) = table.items()

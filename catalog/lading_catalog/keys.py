@@ -77,6 +77,14 @@ def object_key(table: str, column: str, sha256: bytes, name: str | bytes, nonce:
     return f"{_safe_path(table)}/{_safe(column)}/{digest[:2]}/{_safe(stem)}.{digest}-{nonce.hex()}{ending}"
 
 
+def key_again(key: str, nonce: bytes) -> str:
+    """The key of another replica of the same object: `key` (made by `object_key`) with a new nonce."""
+    parsed = parse_key(key)
+    if parsed is None:
+        raise ValueError(f"{key!r} is not one of our keys")
+    return key[: len(key) - len(parsed.ext) - 2 * NONCE_BYTES] + nonce.hex() + parsed.ext
+
+
 def parse_key(key: str) -> ParsedKey | None:
     """A key that `object_key` has made, taken apart; None for every other one (not ours: it is never touched)."""
     match = _KEY.fullmatch(key)

@@ -10,9 +10,7 @@ import re
 from typing import Any, Self
 
 _SIZE_UNITS = {"b": 1} | {
-    f"{letter}{infix}b": base**power
-    for power, letter in enumerate("kmgtp", start=1)
-    for infix, base in (("", 1000), ("i", 1024))
+    f"{letter}{infix}b": base**power for power, letter in enumerate("kmgtp", start=1) for infix, base in (("", 1000), ("i", 1024))
 }
 _DURATION_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s?([A-Za-z]{1,3})", re.ASCII)
@@ -140,9 +138,7 @@ class Copies(Written):
         if value == "all":
             return None
         if not isinstance(value, str) or not re.fullmatch("[1-9][0-9]{0,3}", value, re.ASCII):
-            raise ValueError(
-                'must be "all" or a whole number of at least 1: a file without a remote copy is never evicted'
-            )
+            raise ValueError('must be "all" or a whole number of at least 1: a file without a remote copy is never evicted')
         return int(value)
 
     @property

@@ -57,8 +57,4 @@ def instead_of(scheme: str) -> str:
     import difflib  # 5 ms, for an error only
 
     close = difflib.get_close_matches(scheme, FORMS, n=1)
-    return (
-        FORMS[close[0]]
-        if close
-        else "s3://, s3+NAME://, https://, gs://, wasbs://, abfss://, az://, pxtfs:// or file://"
-    )
+    return FORMS[close[0]] if close else "s3://, s3+NAME://, https://, gs://, wasbs://, abfss://, az://, pxtfs:// or file://"

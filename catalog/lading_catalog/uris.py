@@ -50,9 +50,7 @@ _CONTAINER = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}|\$root|\$web")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _WINDOWS = re.compile(r"(?:file:/*)?[A-Za-z][:|](?:[/\\]|\Z)|\\\\", re.IGNORECASE)
-_FILE_PLAIN = frozenset(
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._/!$&'()*+,;=@"
-)  # not ":" and "~"
+_FILE_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._/!$&'()*+,;=@")  # not ":" and "~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +124,7 @@ def _parse(text: str, endpoints: Collection[str]) -> Destination:
     authority, _, path = rest.removeprefix("//").partition("/")
     user, at, host = authority.rpartition("@")
     if at and (scheme not in AZURE_SCHEMES or ":" in user):
-        _refuse(
-            "has a user or password in it", "Leave it out: credentials come from profiles, environment or config.toml."
-        )
+        _refuse("has a user or password in it", "Leave it out: credentials come from profiles, environment or config.toml.")
     if not rest.startswith("//"):
         _refuse("has no // after its scheme", f"Write {FORMS.get(scheme, S3_FORM)}.")
     if scheme == "s3" or scheme.startswith("s3+"):
@@ -193,9 +189,7 @@ def _pixeltable(scheme: str, authority: str, path: str) -> Destination:
     return _bucket("pixeltable", f"pxt://{org}:{db}/buckets/", "home", prefix, _LABEL, PXT_FORM, org=org, db=db)
 
 
-def _bucket(
-    provider: str, before: str, bucket: str, path: str, valid: re.Pattern[str], form: str, **fields: str
-) -> Destination:
+def _bucket(provider: str, before: str, bucket: str, path: str, valid: re.Pattern[str], form: str, **fields: str) -> Destination:
     if not valid.fullmatch(bucket):
         what = "container" if provider == "azure" else "bucket"
         _refuse(f"names no valid {what}" if bucket else f"names no {what}", f"Write {form}.")

@@ -53,9 +53,7 @@ _OTHER_NAMES = {  # filetype's names → the registered ones
 }
 # fmt: on
 _HTML = re.compile(rb"<!doctype\s+html|<html[\s>]|<head[\s>]|<body[\s>]", re.IGNORECASE)
-_XML_ROOT = re.compile(
-    rb"\A(?:<\?xml.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(?:\[.*?\])?\s*>|\s+)*<([A-Za-z_][\w.:-]*)", re.DOTALL
-)
+_XML_ROOT = re.compile(rb"\A(?:<\?xml.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(?:\[.*?\])?\s*>|\s+)*<([A-Za-z_][\w.:-]*)", re.DOTALL)
 _JSON = re.compile(rb"""\{\s*(?:"|\}\s*\Z)|\[\s*(?:[\[{"\]]|-?[0-9]+\s*[.,\]eE]|(?:true|false|null)\s*[,\]])""")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 

@@ -1,0 +1,328 @@
+"""Opening the catalog, and the rules of every transaction.
+
+One `Connection` is used by one thread at a time. A writing transaction is BEGIN IMMEDIATE, short, and first checks that the schema
+is still ours; a reader never holds a snapshot for long. Commits are `synchronous=FULL` unless the caller says that losing this one
+only repeats work.
+
+What can go wrong and is noticed here: a SQLite with the WAL-reset bug, a network file system, a foreign or newer file, another
+owner, a symlinked home, a connection that crossed a fork, and a second SQLite library in the process, which unlinks the live
+`-wal` when it closes the file (its fcntl locks are the process's, not the library's).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from lading_catalog import filesystem
+from lading_catalog.errors import CatalogError, CatalogUpgraded, ConfigError
+from lading_catalog.ids import RandomBytes
+from lading_catalog.keys import NONCE_BYTES, key_again, object_key
+from lading_catalog.migrate import APPLICATION_ID, SCHEMA_VERSION, create
+
+CATALOG_FILE = "catalog.db"
+SQLITE_MIN = (3, 51, 3)  # below, two processes that reset the WAL at once can corrupt it (fixed in 3.51.3)
+BUSY_S = 30.0  # a writer that waits longer than this gets an error
+CLIENT_WAL_PAGES = 4_000  # 16 MB: a valve; the daemon checkpoints long before
+_BUSY_STEP_S = 0.001  # SQLite's own busy_timeout sleeps up to 100 ms between tries and starves under load
+
+Bindings = tuple[Any, ...] | Mapping[str, Any]
+
+
+class WalReplaced(CatalogError):
+    """Another SQLite library in this process has replaced the -wal file: the last commit may be invisible to others."""
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Connection:
+    """A connection to the catalog of `home`. `now_ms` and `random_bytes` are the clock and the dice of the triggers, so that a
+    simulation can hold both. Raises CatalogError, see the module's docstring."""
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        now_ms: Any = wall_ms,
+        random_bytes: RandomBytes = os.urandom,
+        wal_pages: int = CLIENT_WAL_PAGES,
+    ) -> None:
+        self.home = home
+        self.path = home / CATALOG_FILE
+        self.now_ms = now_ms
+        self.random_bytes = random_bytes
+        self._wal_pages = wal_pages
+        self._durable = True
+        refuse_bad_place(home, self.path)
+        self._open()
+
+    # -- opening ---------------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._pid = os.getpid()
+        self._wal_inode = 0
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
+        try:
+            db = apsw.Connection(os.fspath(self.path), flags=flags)
+        except (apsw.CantOpenError, apsw.PermissionsError) as e:
+            raise CatalogError(f"Cannot open the catalog {self.path}: {e}.", hint="lading doctor") from e
+        self._db = db
+        db.set_busy_handler(_Patience())
+        try:
+            self._check_identity()
+            self._set_pragmas()
+        except apsw.NotADBError as e:
+            raise CatalogError(
+                f"{self.path} is not a catalog: {e}.", hint="Choose another home, or restore: lading restore URI"
+            ) from e
+        functions: tuple[tuple[str, Any, int], ...] = (
+            ("lading_now", lambda: self.now_ms(), 0),
+            ("lading_key", self._new_key, 4),
+            ("lading_key_again", lambda key: key_again(key, self.random_bytes(NONCE_BYTES)), 1),
+        )
+        for name, function, args in functions:
+            db.create_scalar_function(name, function, args, flags=apsw.SQLITE_INNOCUOUS)
+
+    def _new_key(self, table: str, column: str, sha256: bytes, name: str | bytes) -> str:
+        return object_key(table, column, sha256, name, self.random_bytes(NONCE_BYTES))
+
+    def _check_identity(self) -> None:
+        application = self.value("PRAGMA application_id")
+        version = self.value("PRAGMA user_version")
+        if application != APPLICATION_ID:
+            raise CatalogError(
+                f"{self.path} is a SQLite file of another program (application id {application:#x}).",
+                hint="Choose another home.",
+            )
+        if version > SCHEMA_VERSION:
+            raise CatalogError(
+                f"The catalog {self.path} has version {version}; this Lading knows up to {SCHEMA_VERSION}.",
+                hint="Update Lading.",
+            )
+        if version < SCHEMA_VERSION:
+            raise CatalogError(
+                f"The catalog {self.path} has version {version}, this Lading wants {SCHEMA_VERSION}; the daemon migrates it.",
+                hint="Start it: lading daemon",
+            )
+
+    def _set_pragmas(self) -> None:
+        # One pragma an execute: apsw stops at the first statement that returns a row. Each is read back.
+        db = self._db
+        db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+        for pragma, wanted in (
+            ("journal_mode", "wal"),
+            ("synchronous", 2),
+            ("fullfsync", 1),
+            ("checkpoint_fullfsync", 1),
+            ("foreign_keys", 1),
+            ("recursive_triggers", 1),
+            ("trusted_schema", 0),
+            ("cell_size_check", 1),
+            ("temp_store", 2),
+            ("wal_autocheckpoint", self._wal_pages),
+        ):
+            if self.value(f"PRAGMA {pragma}") != wanted:
+                db.execute(f"PRAGMA {pragma} = {wanted}")
+                got = self.value(f"PRAGMA {pragma}")
+                if got != wanted:
+                    raise CatalogError(f"SQLite did not take {pragma}={wanted} for {self.path}: it says {got}.")
+
+    def close(self) -> None:
+        if self._pid == os.getpid():
+            self._db.close()
+
+    # -- reading ---------------------------------------------------------------------------------------------------------------
+
+    def rows(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
+        self._same_process()
+        return self._db.execute(sql, bindings).fetchall()
+
+    def one(self, sql: str, bindings: Bindings = ()) -> tuple[Any, ...] | None:
+        rows = self.rows(sql, bindings)
+        return rows[0] if rows else None
+
+    def value(self, sql: str, bindings: Bindings = ()) -> Any:
+        """The first column of the first row; None without a row."""
+        row = self.one(sql, bindings)
+        return row[0] if row else None
+
+    def dicts(self, sql: str, bindings: Bindings = ()) -> list[dict[str, Any]]:
+        self._same_process()
+        cursor = self._db.cursor()
+        cursor.row_trace = _as_dict
+        found: list[Any] = cursor.execute(sql, bindings).fetchall()
+        return found
+
+    def query(self, sql: str, bindings: Any = ()) -> list[dict[str, Any]]:
+        """A user's query: read-only, one statement's worth of rows as dicts. Raises ConfigError for what is wrong with it."""
+        self._same_process()
+        self._db.execute("PRAGMA query_only = 1")
+        try:
+            cursor = self._db.cursor()
+            cursor.row_trace = _as_dict
+            found: list[Any] = cursor.execute(sql, bindings).fetchall()
+            return found
+        except apsw.Error as e:
+            raise ConfigError(f"SQL: {e}.", hint="docs/sql.md describes the views.") from e
+        finally:
+            self._db.execute("PRAGMA query_only = 0")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One snapshot for several queries. Short: a snapshot that is held keeps the WAL from being reset."""
+        self._same_process()
+        if self._db.in_transaction:
+            yield
+            return
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+    # -- writing ---------------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self, *, durable: bool = True) -> Iterator[Connection]:
+        """A writing transaction, committed at the end and rolled back on an error. `durable=False` only where losing the commit
+        in a power cut does no more than repeat work. Raises CatalogUpgraded, CatalogError (busy), WalReplaced after the commit."""
+        self._same_process()
+        if durable != self._durable:
+            self._db.execute(f"PRAGMA synchronous = {2 if durable else 1}")
+            self._durable = durable
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except apsw.BusyError as e:
+            raise CatalogError(f"The catalog was locked by another process for {BUSY_S:.0f} s.", hint="lading doctor") from e
+        except apsw.FullError as e:
+            raise disk_full(self.path) from e
+        try:
+            if self.value("PRAGMA user_version") != SCHEMA_VERSION:
+                raise CatalogUpgraded("Another process has migrated the catalog; open it again.")
+            if not self._wal_inode:
+                self._wal_inode = self._inode_of_wal()
+            yield self
+            self._db.execute("COMMIT")
+        except BaseException as e:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(e, apsw.FullError):
+                raise disk_full(self.path) from e
+            if isinstance(e, apsw.IOError):
+                raise CatalogError(f"Writing to the catalog {self.path} failed: {e}.", hint="Check the disk.") from e
+            raise
+        if self._inode_of_wal() != self._wal_inode:
+            self.reopen()
+            raise WalReplaced(
+                "Another SQLite library in this process has closed the catalog and replaced its write-ahead log.",
+                hint="Do not open catalog.db with the sqlite3 module while Lading is in use in the same process; use cat.sql().",
+            )
+
+    def run(self, sql: str, bindings: Bindings = ()) -> int:
+        """A writing statement inside `writing()`: how many rows it changed itself."""
+        self._db.execute(sql, bindings)
+        return self._db.changes()
+
+    def run_many(self, sql: str, many: Iterable[Bindings]) -> None:
+        self._db.executemany(sql, many)
+
+    def last_id(self) -> int:
+        return self._db.last_insert_rowid()
+
+    def reopen(self) -> None:
+        self._db.close()
+        self._durable = True
+        self._open()
+
+    def data_version(self) -> int:
+        """Changes when another connection has committed."""
+        return int(self.value("PRAGMA data_version"))
+
+    def checkpoint(self, *, truncate: bool = False) -> None:
+        """Move the WAL into the file as far as readers allow. TRUNCATE also empties it, and waits for readers a moment."""
+        self._same_process()
+        try:
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:
+            return
+
+    def wal_bytes(self) -> int:
+        try:
+            return os.stat(f"{self.path}-wal").st_size
+        except FileNotFoundError:
+            return 0
+
+    def _inode_of_wal(self) -> int:
+        try:
+            return os.stat(f"{self.path}-wal").st_ino
+        except FileNotFoundError:
+            return -1
+
+    def _same_process(self) -> None:
+        if self._pid != os.getpid():
+            raise CatalogError("This connection was opened before a fork; open the catalog again in the child.")
+
+
+class _Patience:
+    """A busy handler that asks every millisecond until a deadline. SQLite counts the calls of one wait from 0."""
+
+    def __init__(self) -> None:
+        self._deadline = 0.0
+
+    def __call__(self, calls: int) -> bool:
+        now = time.monotonic()
+        if calls == 0:
+            self._deadline = now + BUSY_S
+        time.sleep(_BUSY_STEP_S)
+        return now < self._deadline
+
+
+def _as_dict(cursor: apsw.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
+    return {column[0]: value for column, value in zip(cursor.get_description(), row, strict=True)}
+
+
+def disk_full(path: Path) -> CatalogError:
+    return CatalogError(f"The disk that holds {path} is full.", hint="Free some space; nothing was changed.")
+
+
+def refuse_bad_place(home: Path, file: Path) -> None:
+    """Raise CatalogError where a catalog must not live. Nothing is written before this."""
+    if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) < SQLITE_MIN:
+        raise CatalogError(f"SQLite {apsw.sqlite_lib_version()} can corrupt a catalog; {'.'.join(map(str, SQLITE_MIN))} or newer is needed.",
+                           hint="pip install --upgrade apsw")  # fmt: skip
+    if home.is_symlink():
+        raise CatalogError(f"The home {home} is a symbolic link.", hint="Set `home` to the folder that it points to.")
+    if (network := filesystem.network_type(home)) is not None:
+        raise CatalogError(f"The home {home} lies on a network file system ({network}), where SQLite's locks cannot be trusted.",
+                           hint="Set `home` to a folder on a local disk.")  # fmt: skip
+    for path in (home, file):
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            continue
+        if found.st_uid != os.getuid():
+            raise CatalogError(f"{path} belongs to another user (uid {found.st_uid}).", hint="Choose a home of your own.")
+        if path == file and (not stat.S_ISREG(found.st_mode) or found.st_mode & 0o077):
+            raise CatalogError(f"{path} must be a regular file that only you can read.", hint=f"chmod 600 {path}")
+
+
+def open_catalog(home: Path, *, make: bool = True, **kwargs: Any) -> Connection:
+    """Open the catalog of `home`; with `make`, create the home and a new catalog where there is none.
+
+    Raises CatalogError. Many processes may do this at once on a fresh home: one creates, the others find it."""
+    file = home / CATALOG_FILE
+    if not os.path.lexists(file):
+        if not make:
+            raise CatalogError(f"There is no catalog in {home}.", hint="lading put FILE makes one.")
+        refuse_bad_place(home, file)
+        create(home, file)
+    return Connection(home, **kwargs)

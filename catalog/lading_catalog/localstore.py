@@ -1,0 +1,326 @@
+"""The local store: how bytes get under a final name on this disk, and nothing else does.
+
+    <home>/staging/<session>/   temporary names; the folder is flocked while its process lives
+    <home>/objects/<shard>/     final names, unique for ever: never the hash alone
+    <home>/orphans/             files without a row that no session explains: kept and reported
+
+A write: temporary name → bytes, hashed on the way → fsync file → link to the final name, never overwriting → fsync folder → (the
+caller commits the rows) → unlink the temporary name. A failed fsync is never tried again on the same file: the page is marked clean
+and a second fsync may lie. An error leaves nothing under a final name. After a crash `recover` looks only at sessions whose lock is
+free; a leftover whose key has no row loses both names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from lading_catalog import durable
+from lading_catalog.errors import Error, Full
+from lading_catalog.ids import RandomBytes
+from lading_catalog.keys import LOCAL_NONCE_BYTES, local_key
+
+OBJECTS, STAGING, ORPHANS = "objects", "staging", "orphans"
+SHARDS = 256
+_FILES_A_SHARD = 1000  # a session stays in one folder for so many files, so that a batch syncs one folder
+_CHUNK_BYTES = 1 << 20
+_UNSURE = ".unsure"  # ending of a temporary name whose commit failed without telling whether it may yet show
+_FICLONE = 0x40049409  # ioctl_ficlone(2)
+_NO_CLONE = (
+    errno.EOPNOTSUPP,
+    errno.ENOTSUP,
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOTTY,
+    errno.ENOSYS,
+    errno.EPERM,
+    errno.ETXTBSY,
+)
+
+
+@dataclass(slots=True)
+class Staged:
+    """Bytes on this disk, synced, under a temporary name, and after `publish` under their final one (`key`, below the home)."""
+
+    tmp: str
+    key: str
+    sha256: bytes
+    size_bytes: int
+    inode: int
+    mtime_ns: int
+    head: bytes  # the first KiBs, to tell the type
+    published: bool = False
+
+
+class SourceChanged(Error):
+    urn, title, status, reason = "source-changed", "The file changed while it was read", 409, "source_changed"
+
+
+def prepare(home: Path) -> None:
+    """Make the folders of the local store, once and durably. All shards at once: then a put never makes one."""
+    objects = home / OBJECTS
+    if objects.exists() and (home / ORPHANS).exists():
+        return
+    for folder in (home / STAGING, objects, *(objects / f"{n:03x}" for n in range(SHARDS))):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+    _sync_path(objects)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(home / ORPHANS, 0o700)  # the last: it says that all others are there
+    _sync_path(home)
+
+
+def matches(home: Path, key: str, size_bytes: int, inode: int, mtime_ns: int) -> bool:
+    """Whether the local copy is still the file whose hash was taken."""
+    try:
+        found = os.lstat(home / key)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_ino, found.st_mtime_ns) == (
+        size_bytes,
+        inode,
+        mtime_ns,
+    )
+
+
+class Session:
+    """A writer's part of the staging folder. Thread-safe. Closing it (or the death of its process) frees the lock."""
+
+    def __init__(self, home: Path, random_bytes: RandomBytes = os.urandom) -> None:
+        self.home = home
+        self._random = random_bytes
+        self._mutex = threading.Lock()
+        self._left = 0
+        self._shard = ""
+        self._shards: dict[str, int] = {}  # shard → descriptor, for linkat and fsync
+        prepare(home)
+        # Made under a name that recovery does not look at, locked, then renamed: no moment in which it stands there unlocked.
+        name = f"{os.getpid()}-{os.urandom(6).hex()}"
+        self.folder = home / STAGING / name
+        making = home / STAGING / f".{name}"
+        os.mkdir(making, 0o700)
+        self._fd = os.open(making, durable.FOLDER_FLAGS)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        os.rename(making, self.folder)
+
+    def close(self) -> None:
+        """Leftovers stay for `recover`, which knows which of them have a row."""
+        with self._mutex:
+            if self._fd < 0:
+                return
+            with contextlib.suppress(OSError):
+                os.rmdir(self.folder)
+            os.close(self._fd)
+            self._fd = -1
+            for fd in self._shards.values():
+                os.close(fd)
+            self._shards.clear()
+
+    # -- writing ---------------------------------------------------------------------------------------------------------------
+
+    def stage(self, source: BinaryIO | bytes, ext: str, *, clone_fd: int | None = None) -> Staged:
+        """Write the bytes of `source` under a temporary name, hashed on the way and synced. `clone_fd`: the descriptor of a regular
+        file that may be cloned instead of copied where the file system can. Raises Full, OSError; then no file is left."""
+        key = self._new_key(ext)
+        tmp = key.removeprefix(f"{OBJECTS}/").replace("/", "-")  # says its final name: recovery needs no search
+        fd = os.open(tmp, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._fd)
+        try:
+            if clone_fd is not None and _clone(fd, clone_fd):
+                sha256, size, head = _copy(_read_fd(fd), None)
+            else:
+                sha256, size, head = _copy(_chunks(source), fd)
+            durable.sync_file(fd)
+            found = os.fstat(fd)
+            if found.st_size != size:
+                raise OSError(errno.EIO, "the file is not as long as what was written to it")
+            return Staged(tmp, key, sha256, size, found.st_ino, found.st_mtime_ns, head)
+        except BaseException as e:
+            with contextlib.suppress(OSError):
+                os.unlink(tmp, dir_fd=self._fd)
+            if isinstance(e, OSError):
+                raise translated(e, self.home) from e
+            raise
+        finally:
+            os.close(fd)
+
+    def publish(self, staged: Iterable[Staged]) -> None:
+        """Give each its final name; they are durable when this returns. On an error none of them keeps a final name."""
+        done: list[Staged] = []
+        touched: set[int] = set()
+        try:
+            for item in staged:
+                if not item.published:
+                    folder_fd = self._shard_fd(item.key)
+                    durable.link_new(item.tmp, os.path.basename(item.key), self._fd, folder_fd)
+                    done.append(item)
+                    touched.add(folder_fd)
+            for folder_fd in touched:
+                durable.sync_folder(folder_fd)
+        except BaseException as e:
+            for item in done:
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.basename(item.key), dir_fd=self._shard_fd(item.key))
+            if isinstance(e, OSError):
+                raise translated(e, self.home) from e
+            raise
+        for item in done:
+            item.published = True
+
+    def settle(self, staged: Iterable[Staged], *, keep: bool, unsure: bool = False) -> None:
+        """After the commit (`keep`) drop the temporary names; without one, the final names too. `unsure`: the commit failed in a way
+        that may yet show as done after a power cut; the temporary name stays, and `recover` gives the file its name back then."""
+        for item in staged:
+            if item.published and not keep:
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.basename(item.key), dir_fd=self._shard_fd(item.key))
+            with contextlib.suppress(OSError):
+                if unsure and item.published:
+                    os.rename(item.tmp, item.tmp + _UNSURE, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+                else:
+                    os.unlink(item.tmp, dir_fd=self._fd)
+
+    def _new_key(self, ext: str) -> str:
+        with self._mutex:
+            if self._left == 0:
+                self._shard = f"{self._random(1)[0] % SHARDS:03x}"
+                self._left = _FILES_A_SHARD
+            self._left -= 1
+            shard = self._shard
+        return local_key(shard, self._random(LOCAL_NONCE_BYTES), ext)
+
+    def _shard_fd(self, key: str) -> int:
+        shard = key.split("/")[1]
+        with self._mutex:
+            if shard not in self._shards:
+                root_fd = os.open(self.home, durable.FOLDER_FLAGS)
+                try:
+                    self._shards[shard] = durable.open_folder(root_fd, (OBJECTS, shard), create=True)
+                finally:
+                    os.close(root_fd)
+            return self._shards[shard]
+
+
+def translated(e: OSError, home: Path) -> Error:
+    """An error of the local disk, in our words."""
+    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Full(
+            f"No space left on the disk that holds {home}.",
+            hint="Free some space and put it again; nothing was recorded.",
+        )
+    if e.errno in (errno.EMFILE, errno.ENFILE):
+        return Error("Too many open files.", hint="Raise the limit (ulimit -n) and put it again; nothing was recorded.")
+    return Error(f"Writing to {home} failed: {os.strerror(e.errno or 0)}.", hint="Check the disk; nothing was recorded.")
+
+
+def _chunks(source: BinaryIO | bytes) -> Iterator[bytes]:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        if len(source):
+            yield bytes(source)
+        return
+    while chunk := source.read(_CHUNK_BYTES):
+        yield chunk
+
+
+def _read_fd(fd: int) -> Iterator[bytes]:
+    os.lseek(fd, 0, os.SEEK_SET)
+    while chunk := os.read(fd, _CHUNK_BYTES):
+        yield chunk
+
+
+def _copy(chunks: Iterator[bytes], to_fd: int | None) -> tuple[bytes, int, bytes]:
+    """Hash `chunks` and write them to `to_fd`: (SHA-256, size, first KiBs)."""
+    digest, size, head = hashlib.sha256(), 0, b""
+    for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+        if len(head) < 8192:
+            head += chunk[: 8192 - len(head)]
+        if to_fd is not None:
+            durable.write_all(to_fd, chunk)
+    return digest.digest(), size, head
+
+
+def _clone(fd: int, from_fd: int) -> bool:
+    """Share the blocks of another file (btrfs, xfs, bcachefs): no bytes are copied."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        fcntl.ioctl(fd, _FICLONE, from_fd)
+    except OSError as e:
+        if e.errno in _NO_CLONE:
+            return False
+        raise
+    return True
+
+
+def _sync_path(folder: Path) -> None:
+    fd = os.open(folder, durable.FOLDER_FLAGS)
+    try:
+        durable.sync_folder(fd)
+    finally:
+        os.close(fd)
+
+
+# -- after a crash -----------------------------------------------------------------------------------------------------------------
+
+
+def abandoned_sessions(home: Path) -> Iterator[tuple[Path, int]]:
+    """Session folders whose process is gone, each with a descriptor that holds its lock while it is looked at."""
+    try:
+        names = os.listdir(home / STAGING)
+    except FileNotFoundError:
+        return
+    for name in names:
+        folder = home / STAGING / name
+        try:
+            fd = os.open(folder, durable.FOLDER_FLAGS)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield folder, fd
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(fd)
+
+
+def recover(home: Path, has_row: Callable[[str, bytes], bool]) -> int:
+    """Settle what dead sessions have left: a temporary name always goes; the final one goes where no row has that key, and is given
+    again where a row has it and it is not there. Returns how many leftovers there were. `has_row(key, sha256)`: whether that object
+    has a local replica under that key; the digest makes it a look-up, so recovery costs what is left over, not the catalog."""
+    found = 0
+    for folder, fd in abandoned_sessions(home):
+        for tmp in os.listdir(fd):
+            shard, _, name = tmp.removesuffix(_UNSURE).partition("-")
+            final = home / OBJECTS / shard / name
+            named = os.path.lexists(final)
+            if (named or tmp.endswith(_UNSURE)) and has_row(f"{OBJECTS}/{shard}/{name}", _hash_of(tmp, fd)):
+                if not named:
+                    os.link(tmp, final, src_dir_fd=fd, follow_symlinks=False)
+                    _sync_path(final.parent)
+            elif named and os.path.samestat(os.lstat(final), os.stat(tmp, dir_fd=fd, follow_symlinks=False)):
+                os.unlink(final)
+            os.unlink(tmp, dir_fd=fd)
+            found += 1
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+    return found
+
+
+def _hash_of(name: str, folder_fd: int) -> bytes:
+    fd = os.open(name, durable.READ_FLAGS, dir_fd=folder_fd)
+    try:
+        return _copy(_read_fd(fd), None)[0]
+    finally:
+        os.close(fd)

@@ -1,0 +1,128 @@
+-- Needs: which medium asks for which object in which destination, and what follows when that changes. Want first, leave afterwards.
+
+-- A need, and at the same time the one way to make and to take away a need: INSERT INTO need, DELETE FROM need.
+CREATE VIEW need AS
+  SELECT m.id AS medium_id, m.object_id, d.store_id FROM medium m JOIN dest_set_store d ON d.set_id = m.set_id;
+
+CREATE TRIGGER need_in INSTEAD OF INSERT ON need
+BEGIN
+  UPDATE replica SET need_n = need_n + 1, priority = min(priority, (SELECT priority FROM medium WHERE id = NEW.medium_id))
+    WHERE object_id = NEW.object_id AND store_id = NEW.store_id AND state IN ('wanted', 'copying', 'present');
+  INSERT INTO replica (object_id, store_id, key, state, need_n, priority, wanted_at_ms, due_at_ms)
+    SELECT o.id, NEW.store_id, lading_key(t.name, c.name, o.sha256, m.name), 'wanted', 1, m.priority, lading_now(), lading_now()
+    FROM medium m JOIN col c ON c.id = m.col_id JOIN tbl t ON t.id = c.tbl_id JOIN object o ON o.id = NEW.object_id
+    WHERE m.id = NEW.medium_id AND o.sha256 IS NOT NULL AND NOT EXISTS
+      (SELECT 1 FROM replica r WHERE r.object_id = NEW.object_id AND r.store_id = NEW.store_id AND r.state IN ('wanted', 'copying', 'present'));
+END;
+CREATE TRIGGER need_out INSTEAD OF DELETE ON need
+BEGIN
+  UPDATE replica SET need_n = need_n - 1
+    WHERE object_id = OLD.object_id AND store_id = OLD.store_id AND state IN ('wanted', 'copying', 'present');
+END;
+
+-- A replica that is needed again loses its tombstone; one that nothing needs any more gets one.
+CREATE TRIGGER replica_need AFTER UPDATE OF need_n ON replica
+WHEN (OLD.need_n > 0) <> (NEW.need_n > 0)
+BEGIN
+  DELETE FROM tombstone WHERE replica_id = NEW.id AND NEW.need_n > 0;
+  INSERT INTO tombstone (replica_id, reason, at_ms)
+    SELECT NEW.id, 'nothing needs it', lading_now() WHERE NEW.need_n = 0 AND NEW.state <> 'damaged';
+END;
+
+CREATE TRIGGER medium_in AFTER INSERT ON medium
+BEGIN
+  UPDATE object SET media_n = media_n + 1, routed_n = routed_n + (NEW.set_id IS NOT NULL), pins_n = pins_n + NEW.pinned
+    WHERE id = NEW.object_id;
+  DELETE FROM tombstone WHERE replica_id IN
+    (SELECT id FROM replica WHERE object_id = NEW.object_id AND store_id = 0 AND state IN ('wanted', 'copying', 'present'));
+  INSERT INTO need (medium_id, object_id, store_id)
+    SELECT NEW.id, NEW.object_id, store_id FROM dest_set_store WHERE set_id = NEW.set_id;
+END;
+
+-- The medium goes first, then its needs: an object that loses its last medium must not look safe for a moment.
+CREATE TRIGGER medium_out BEFORE DELETE ON medium
+BEGIN
+  UPDATE object SET media_n = media_n - 1, routed_n = routed_n - (OLD.set_id IS NOT NULL), pins_n = pins_n - OLD.pinned
+    WHERE id = OLD.object_id;
+  DELETE FROM need WHERE medium_id = OLD.id;
+  INSERT INTO tombstone (replica_id, reason, at_ms)
+    SELECT r.id, 'nothing needs it', lading_now() FROM object o JOIN replica r ON r.object_id = o.id
+    WHERE o.id = OLD.object_id AND o.media_n = 0
+      AND (r.store_id = 0 AND r.state IN ('wanted', 'copying', 'present') OR r.state = 'damaged')
+      AND NOT EXISTS (SELECT 1 FROM tombstone t WHERE t.replica_id = r.id);
+  INSERT INTO deleted_medium (id, ulid, row_id, col_id, object_id, set_id, set_given, priority, pinned, name, mime,
+                              created_at_ms, modified_at_ms, sha256, size_bytes, deleted_at_ms)
+    SELECT OLD.id, OLD.ulid, OLD.row_id, OLD.col_id, OLD.object_id, OLD.set_id, OLD.set_given, OLD.priority, OLD.pinned, OLD.name,
+           OLD.mime, OLD.created_at_ms, OLD.modified_at_ms, o.sha256, o.size_bytes, lading_now()
+    FROM object o WHERE o.id = OLD.object_id;
+END;
+
+CREATE TRIGGER row_out BEFORE DELETE ON row
+BEGIN
+  DELETE FROM medium WHERE row_id = OLD.id;
+END;
+
+-- BEFORE, because `need` still shows the old set then.
+CREATE TRIGGER medium_move BEFORE UPDATE OF set_id ON medium
+WHEN OLD.set_id IS NOT NEW.set_id
+BEGIN
+  UPDATE object SET routed_n = routed_n + (NEW.set_id IS NOT NULL) - (OLD.set_id IS NOT NULL) WHERE id = NEW.object_id;
+  INSERT INTO need (medium_id, object_id, store_id)
+    SELECT NEW.id, NEW.object_id, store_id FROM dest_set_store WHERE set_id = NEW.set_id;
+  DELETE FROM need WHERE medium_id = OLD.id;
+END;
+CREATE TRIGGER medium_pin AFTER UPDATE OF pinned ON medium
+WHEN OLD.pinned <> NEW.pinned
+BEGIN
+  UPDATE object SET pins_n = pins_n + NEW.pinned - OLD.pinned WHERE id = NEW.object_id;
+END;
+CREATE TRIGGER medium_identity BEFORE UPDATE OF id, ulid, row_id, col_id, object_id ON medium
+WHEN OLD.id <> NEW.id OR OLD.ulid <> NEW.ulid OR OLD.row_id <> NEW.row_id OR OLD.col_id <> NEW.col_id
+  OR (OLD.object_id <> NEW.object_id AND (SELECT sha256 FROM object WHERE id = OLD.object_id) IS NOT NULL)
+BEGIN
+  SELECT RAISE(ABORT, 'a medium never changes its cell or its bytes');
+END;
+
+CREATE TRIGGER dest_set_fixed BEFORE UPDATE ON dest_set_store
+BEGIN
+  SELECT RAISE(ABORT, 'a set of destinations never changes');
+END;
+CREATE TRIGGER dest_set_kept BEFORE DELETE ON dest_set_store
+BEGIN
+  SELECT RAISE(ABORT, 'a set of destinations never changes');
+END;
+
+-- A damaged copy is set aside with its key and its bytes; the need moves to a new replica with a new key.
+CREATE TRIGGER replica_lose AFTER UPDATE OF state ON replica
+WHEN NEW.state = 'damaged' AND OLD.state <> 'damaged' AND OLD.need_n > 0
+BEGIN
+  UPDATE replica SET need_n = 0 WHERE id = NEW.id;
+  INSERT INTO replica (object_id, store_id, key, state, need_n, priority, wanted_at_ms, due_at_ms)
+    VALUES (NEW.object_id, NEW.store_id, lading_key_again(OLD.key), 'wanted', OLD.need_n, 0, lading_now(), lading_now());
+END;
+-- The damaged copy may go once there is a good one in its store.
+CREATE TRIGGER replica_repaired AFTER UPDATE OF state ON replica
+WHEN NEW.state = 'present' AND OLD.state <> 'present'
+BEGIN
+  INSERT INTO tombstone (replica_id, reason, at_ms)
+    SELECT id, 'a good copy has replaced it', lading_now() FROM replica
+    WHERE object_id = NEW.object_id AND store_id = NEW.store_id AND state IN ('dropping', 'damaged') AND state = 'damaged'
+      AND NOT EXISTS (SELECT 1 FROM tombstone t WHERE t.replica_id = replica.id);
+END;
+CREATE TRIGGER replica_repaired_new AFTER INSERT ON replica
+WHEN NEW.state = 'present'
+BEGIN
+  INSERT INTO tombstone (replica_id, reason, at_ms)
+    SELECT id, 'a good copy has replaced it', lading_now() FROM replica
+    WHERE object_id = NEW.object_id AND store_id = NEW.store_id AND state IN ('dropping', 'damaged') AND state = 'damaged'
+      AND NOT EXISTS (SELECT 1 FROM tombstone t WHERE t.replica_id = replica.id);
+END;
+
+-- What is owed: the work of the copier. A wanted local replica (a fetch) has no need.
+CREATE VIEW owed AS SELECT * FROM replica WHERE state = 'wanted' AND (need_n > 0 OR store_id = 0);
+
+-- What nothing needs: the work of the collector. A replica in copying waits for confirm or release.
+CREATE VIEW unwanted AS
+  SELECT r.*, t.reason, t.at_ms AS tombstone_at_ms, t.seen_clock_ms
+  FROM tombstone t CROSS JOIN replica r ON r.id = t.replica_id
+  WHERE r.state IN ('wanted', 'present', 'damaged') AND r.need_n = 0;

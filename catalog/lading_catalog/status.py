@@ -1,0 +1,166 @@
+"""lading.status/1: one answer to "is everything all right?", in a constant number of look-ups whatever the catalog's size."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from lading_catalog.connection import Connection
+from lading_catalog.migrate import SCHEMA_VERSION
+from lading_catalog.shapes import Json, when
+from lading_catalog.why import START_DAEMON, ago
+
+RATE_FRESH_MS = 15_000  # an older rate is history
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """What is known of the daemon from its lock file. `last_seen_at_ms`: now while it runs."""
+
+    running: bool
+    pid: int | None = None
+    version: str | None = None
+    started_at_ms: int | None = None
+    last_seen_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What of the configuration the answer depends on. Budget and min_free are resolved against this disk's size."""
+
+    budget_bytes: int
+    min_free_bytes: int
+    warn_unsafe_after_ms: int
+
+
+def status(conn: Connection, daemon: Daemon, limits: Limits, disk_free_bytes: int) -> Json:
+    now = conn.now_ms()
+    with conn.reading():
+        media = dict(conn.rows("SELECT state, n FROM media_tally"))
+        holds = {hold: (n, size) for hold, n, size in conn.rows("SELECT hold, n, size_bytes FROM hold_tally")}
+        counters = {
+            (s, state): (n, size) for s, state, n, size in conn.rows("SELECT store_id, state, n, size_bytes FROM counter")
+        }
+        destinations = [_destination(row, counters, now) for row in conn.dicts(_DESTINATIONS)]
+        waiting = conn.value("SELECT count(*) FROM (SELECT 1 FROM tombstone LIMIT 100000)")
+        catalog_id = conn.value("SELECT v FROM meta WHERE k = 'catalog_id'")
+    local_n, local_size = counters.get((0, "present"), (0, 0))
+    living = {state: media[state] for state in ("safe", "pending", "blocked", "local_only", "lost")}
+    result: Json = {
+        "schema": "lading.status/1",
+        "at": when(now),
+        "verdict": "",
+        "reasons": [],
+        "daemon": {
+            "running": daemon.running,
+            "pid": daemon.pid if daemon.running else None,
+            "version": daemon.version,
+            "started_at": when(daemon.started_at_ms) if daemon.running else None,
+            "last_seen_at": when(now if daemon.running else daemon.last_seen_at_ms),
+            "paused": False,
+        },
+        "catalog": {"id": catalog_id, "home": str(conn.home), "schema_version": SCHEMA_VERSION},
+        "media": {"total": sum(living.values()), **living, "deleted": media["deleted"]},
+        "local": {
+            "objects": local_n,
+            "size_bytes": local_size,
+            "budget_bytes": limits.budget_bytes,
+            "unsafe_bytes": holds["unsafe"][1],
+            "evictable_bytes": holds["evictable"][1],
+            "pinned_bytes": holds["pinned"][1],
+            "disk_free_bytes": disk_free_bytes,
+            "min_free_bytes": limits.min_free_bytes,
+        },
+        "destinations": destinations,
+        "deletes": {"waiting": waiting, "next_due_at": None, "stopped_plan": None},
+    }
+    result["verdict"], result["reasons"] = verdict(result, now, limits)
+    return result
+
+
+_DESTINATIONS = """
+    SELECT s.*, (SELECT wanted_at_ms FROM owed WHERE store_id = s.id ORDER BY wanted_at_ms LIMIT 1) AS oldest_ms
+    FROM store s WHERE s.role = 'destination' ORDER BY s.id"""
+
+
+def _destination(row: Json, counters: dict[tuple[int, str], tuple[int, int]], now: int) -> Json:
+    def count(*states: str) -> Json:
+        found = [counters.get((row["id"], state), (0, 0)) for state in states]
+        return {"objects": sum(n for n, _ in found), "size_bytes": sum(size for _, size in found)}
+
+    fresh = row["rate_at_ms"] is not None and abs(now - row["rate_at_ms"]) < RATE_FRESH_MS
+    return {
+        "id": row["id"],
+        "uri": row["uri"],
+        "state": "paused" if row["paused"] else row["state"],
+        "present": count("present"),
+        "owed": {**count("wanted", "copying"), "oldest_at": when(row["oldest_ms"])},
+        "dropping": count("dropping"),
+        "rate_bytes_per_s": row["rate_bytes_per_s"] if fresh else 0,
+        "next_try_at": when(row["next_try_at_ms"]),
+        "error": {
+            "code": row["error_code"],
+            "message": row["error"],
+            "hint": row["hint"],
+            "count": row["error_n"],
+            "first_at": when(row["error_since_ms"]),
+        }
+        if row["error_code"]
+        else None,
+    }
+
+
+def verdict(shape: dict[str, Any], now_ms: int, limits: Limits) -> tuple[str, list[str]]:
+    """(`lost`, `at_risk`, `working` or `ok`; the reasons in sentences, the worst first). Only on this disk by choice is no risk to
+    report each time, but it is said: a reason without a worse verdict."""
+    from datetime import datetime
+
+    def ms(text: str | None) -> int:
+        return int(datetime.fromisoformat(text).timestamp() * 1000) if text else now_ms
+
+    media = shape["media"]
+    lost: list[str] = []
+    risk: list[str] = []
+    notes: list[str] = []
+    if media["lost"]:
+        lost.append(f"{_n(media['lost'], 'medium', 'media')} lost: no copy is left anywhere.")
+    owed = 0
+    for d in shape["destinations"]:
+        n = d["owed"]["objects"]
+        owed += n
+        error = d["error"]
+        if error and d["state"] in ("blocked", "full", "unreachable"):
+            length = ago(max(0, now_ms - ms(error["first_at"])))
+            word = {"blocked": "blocked", "full": "full", "unreachable": "not reachable"}[d["state"]]
+            sentence = f"{d['uri']} {word} for {length}, {_n(n, 'object', 'objects')} waiting: {error['message'].rstrip('.')}."
+            (risk if d["state"] != "unreachable" or _old(d, now_ms, ms, limits) else notes).append(sentence)
+        elif n and _old(d, now_ms, ms, limits):
+            risk.append(f"{_n(n, 'object', 'objects')} waiting for {d['uri']} since {d['owed']['oldest_at']}.")
+    if media["blocked"] and not risk:
+        risk.append(f"{_n(media['blocked'], 'medium', 'media')} blocked: lading ls --state blocked")
+    if owed and not shape["daemon"]["running"]:
+        notes.append(f"{_n(owed, 'copy', 'copies')} to make, and no daemon is running. {START_DAEMON}")
+    if media["local_only"]:
+        notes.append(f"{_n(media['local_only'], 'medium', 'media')} kept only on this disk.")
+    reasons = lost + risk + notes
+    if lost:
+        return "lost", reasons
+    if risk:
+        return "at_risk", reasons
+    return ("working" if owed else "ok"), reasons
+
+
+def _old(destination: Json, now_ms: int, ms: Any, limits: Limits) -> bool:
+    oldest = destination["owed"]["oldest_at"]
+    return oldest is not None and now_ms - ms(oldest) > limits.warn_unsafe_after_ms
+
+
+def _n(n: int, one: str, many: str) -> str:
+    return f"{n:,} {one if n == 1 else many}"
+
+
+def disk_free(home: Any) -> tuple[int, int]:
+    """(free for us, total) bytes of the file system that holds `home`."""
+    found = os.statvfs(home)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize

@@ -1,0 +1,119 @@
+"""Tables and columns: where a medium lives, and which destinations it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from lading_catalog import stores
+from lading_catalog.connection import Connection
+from lading_catalog.errors import ConfigError, NotFound
+
+DEFAULT_TABLE = "default"
+DEFAULT_COLUMN = "file"
+NAME_MAX_BYTES = 120
+KINDS = ("input", "computed")
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """The global defaults of the configuration: canonical or plain URIs, by the column's kind."""
+
+    input_media_dest: tuple[str, ...] = ()
+    output_media_dest: tuple[str, ...] = ()
+    endpoints: frozenset[str] = frozenset()
+
+    def of_kind(self, kind: str) -> tuple[str, ...]:
+        return self.output_media_dest if kind == "computed" else self.input_media_dest
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    id: int
+    table_id: int
+    kind: str
+    set_given: bool
+    set_id: int | None
+
+
+def check_name(what: str, name: str, *, path: bool = False) -> None:
+    """Raise ConfigError for a name that no table (`path`: a/b) or column can have."""
+    parts = name.split("/") if path else [name]
+    bad = any(not p or p in (".", "..") or p != p.strip() or any(ord(c) < 32 or c in '/\\"' for c in p) for p in parts)
+    if bad or len(name.encode("utf-8", "surrogatepass")) > NAME_MAX_BYTES or not name.isprintable():
+        raise ConfigError(
+            f"{name!r} cannot be the name of a {what}.",
+            hint=f"Use up to {NAME_MAX_BYTES} printable characters, no quotes.",
+        )
+
+
+def find_column(conn: Connection, table: str, column: str) -> Column | None:
+    row = conn.one(
+        "SELECT c.id, t.id, c.kind, c.set_given, c.set_id FROM tbl t JOIN col c ON c.tbl_id = t.id WHERE t.name = ? AND c.name = ?",
+        (table, column),
+    )
+    return Column(row[0], row[1], row[2], bool(row[3]), row[4]) if row else None
+
+
+def column(conn: Connection, table: str, name: str, kind: str | None = None) -> Column:
+    """A column, made with its table if it is new (then of `kind`, by default input). Raises ConfigError where it is of another kind."""
+    found = find_column(conn, table, name)
+    if found is None:
+        check_name("table", table, path=True)
+        check_name("column", name)
+        conn.run("INSERT INTO tbl (name) VALUES (?) ON CONFLICT DO NOTHING", (table,))
+        conn.run(
+            "INSERT INTO col (tbl_id, name, kind) SELECT id, ?, ? FROM tbl WHERE name = ?",
+            (name, kind or "input", table),
+        )
+        found = find_column(conn, table, name)
+        assert found is not None
+    if kind is not None and kind != found.kind:
+        raise ConfigError(f"The column {table}.{name} holds {found.kind} media, not {kind}.", hint="Choose another column.")
+    return found
+
+
+def resolve(conn: Connection, of: Column, explicit: Sequence[str] | None, defaults: Defaults) -> tuple[int | None, bool]:
+    """Which destinations a new medium gets, as (set id, whether the call gave them): those of the call (none if it gave an empty
+    list), else the column's, else the global default of the column's kind, else none."""
+    if explicit is not None:
+        return stores.set_id(conn, explicit, defaults.endpoints), True
+    if of.set_given:
+        return of.set_id, False
+    return stores.set_id(conn, defaults.of_kind(of.kind), defaults.endpoints), False
+
+
+def set_destination(
+    conn: Connection, table: str, name: str, uris: Sequence[str], *, endpoints: Collection[str] = (), make: bool = False
+) -> int:
+    """Give a column its destinations ([] = this disk only). They hold for new media at once; `move_step` brings the old ones whose
+    set no call gave. Returns how many media the column has now. Raises NotFound, ConfigError."""
+    found = column(conn, table, name) if make else find_column(conn, table, name)
+    if found is None:
+        raise NotFound(f"There is no column {table}.{name}.", hint="lading ls shows the tables that hold media.")
+    conn.run(
+        "UPDATE col SET set_given = 1, set_id = ?, moving_after = 0 WHERE id = ?",
+        (stores.set_id(conn, uris, endpoints), found.id),
+    )
+    return int(conn.value("SELECT count(*) FROM (SELECT 1 FROM medium WHERE col_id = ? LIMIT 100000)", (found.id,)))
+
+
+def moves_due(conn: Connection) -> bool:
+    return conn.one("SELECT 1 FROM col WHERE moving_after IS NOT NULL LIMIT 1") is not None
+
+
+def move_step(conn: Connection, limit: int) -> int:
+    """Bring up to `limit` media of one column whose destinations changed to its new set; returns how many were looked at."""
+    row = conn.one("SELECT id, set_id, moving_after FROM col WHERE moving_after IS NOT NULL LIMIT 1")
+    if row is None:
+        return 0
+    col_id, new_set, after = row
+    ids = [
+        i for (i,) in conn.rows("SELECT id FROM medium WHERE col_id = ? AND id > ? ORDER BY id LIMIT ?", (col_id, after, limit))
+    ]
+    conn.run_many(
+        "UPDATE medium SET set_id = ? WHERE id = ? AND set_given = 0 AND set_id IS NOT ?",
+        [(new_set, i, new_set) for i in ids],
+    )
+    conn.run("UPDATE col SET moving_after = ? WHERE id = ?", (ids[-1] if len(ids) == limit else None, col_id))
+    return len(ids)

@@ -1,0 +1,473 @@
+"""`lading.open()` and the catalog it gives: put, find, wait."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import apsw
+
+from lading_catalog import doorbell, localstore, lock, media, shapes, stores, tables
+from lading_catalog import why as reasons
+from lading_catalog.config import Config, load
+from lading_catalog.connection import WalReplaced, open_catalog
+from lading_catalog.errors import CatalogError, ConfigError, NoDaemon, NotFound, NotSafeYet
+from lading_catalog.ids import new_ulid
+from lading_catalog.replicas import PRIORITIES
+from lading_catalog.status import Daemon, Limits, disk_free, status
+
+from lading import mime
+from lading.intake import Source, Taken, intake, remove_source, take
+from lading.medium import Medium, Receipt, receipt_of
+
+_WRITERS = 8  # threads that write and sync files of one put_many: the file system commits their syncs together
+_POLL_S = (0.02, 0.25)  # how often a wait looks, at first and at most
+_NO_DAEMON_S = 10.0  # a wait without time-out gives a daemon that restarts this long
+_WAL_VALVE_BYTES = 64 << 20
+
+Destinations = str | Sequence[str] | None
+
+
+def open(  # noqa: A001  (the contract: lading.open, like gzip.open)
+    home: str | os.PathLike[str] | None = None, *, config: Config | None = None, make: bool = True
+) -> Catalog:
+    """Open the catalog of `home` (by default the configured one); with `make`, a new one where there is none.
+
+    Raises ConfigError, CatalogError."""
+    settings = config or load(home=os.fspath(home) if home is not None else None)
+    return Catalog(settings, make=make)
+
+
+class Catalog:
+    """A catalog. Thread-safe; not usable after a fork. Close it, or use it as a context manager."""
+
+    def __init__(self, config: Config, *, make: bool = True) -> None:
+        self.config = config
+        self.home = Path(config.home)
+        self._conn = open_catalog(self.home, make=make)
+        doorbell.prepare(self.home)
+        self._lock = threading.RLock()
+        self._session: localstore.Session | None = None
+        self._defaults = tables.Defaults(
+            tuple(config.input_media_dest), tuple(config.output_media_dest), frozenset(config.endpoints)
+        )
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._session is not None:
+                self._session.close()
+                self._session = None
+            if self._conn.wal_bytes() > _WAL_VALVE_BYTES and not self.daemon().running:
+                self._conn.checkpoint(truncate=True)
+            self._conn.close()
+
+    # -- put -------------------------------------------------------------------------------------------------------------------
+
+    def put(
+        self,
+        source: Source,
+        *,
+        name: str | bytes | os.PathLike[str] | None = None,
+        table: str = tables.DEFAULT_TABLE,
+        column: str = tables.DEFAULT_COLUMN,
+        kind: str | None = None,
+        destination: Destinations = None,
+        move: bool = False,
+        priority: str = "normal",
+        values: Mapping[str, Any] | None = None,
+    ) -> Medium:
+        """Put one file: a path, bytes (with `name`), or a binary file object. When this returns it is durable on this disk.
+
+        `kind`: `input` or `computed`; None is the column's. `destination`: URI or URIs; [] keeps it on this disk only; None lets
+        the column and then the configuration decide. `move`: unlink the source after the commit. `values`: scalars of its row.
+        Raises NotFound, SourceChanged, Full, ConfigError, CatalogError; then nothing was recorded and no file is left.
+        """
+        with self.batch() as batch:
+            medium = batch.put(
+                source,
+                name=name,
+                table=table,
+                column=column,
+                kind=kind,
+                destination=destination,
+                move=move,
+                priority=priority,
+                values=values,
+            )
+        return medium
+
+    def put_many(
+        self,
+        sources: Iterable[Source | tuple[Source, str | bytes]],
+        *,
+        table: str = tables.DEFAULT_TABLE,
+        column: str = tables.DEFAULT_COLUMN,
+        kind: str | None = None,
+        destination: Destinations = None,
+        move: bool = False,
+        priority: str = "normal",
+    ) -> list[Medium]:
+        """Put many files with one commit: all of them or, where one fails, none. A source may be a pair (source, name)."""
+        with self.batch() as batch:
+            found = batch.put_many(
+                sources, table=table, column=column, kind=kind, destination=destination, move=move, priority=priority
+            )
+        return found
+
+    def batch(self) -> Batch:
+        """A context in which puts are collected and committed together at its end; an error in it takes all of them back."""
+        return Batch(self)
+
+    def _record(self, batch: Batch) -> media.PutResult:
+        """Publish and commit what a batch has taken in. On an error nothing of it is left."""
+        items, taken = batch._items, batch._taken
+        session = self._open_session()
+        with self._lock:
+            try:
+                relies = self._relies_on_copies(items, taken)
+                session.publish(t.staged for t, has in zip(taken, relies, strict=True) if not has)
+                try:
+                    result = self._commit(items, taken)
+                except media.NeedsFile:
+                    session.publish(t.staged for t in taken)
+                    result = self._commit(items, taken)
+            except BaseException as e:
+                unsure = isinstance(e, CatalogError) and isinstance(e.__cause__, apsw.IOError)
+                session.settle((t.staged for t in taken), keep=False, unsure=unsure)
+                raise
+        unused = set(result.unused)
+        session.settle((t.staged for t in taken if t.staged.key in unused), keep=False)
+        session.settle((t.staged for t in taken if t.staged.key not in unused), keep=True)
+        doorbell.ring(self.home)
+        return result
+
+    def _relies_on_copies(self, items: Sequence[media.NewMedium], taken: Sequence[Taken]) -> list[bool]:
+        """For each item: whether the local store, or an earlier item of the batch, has its bytes already."""
+        seen: set[bytes] = set()
+        relies = []
+        for item, _ in zip(items, taken, strict=True):
+            has = item.sha256 in seen
+            if not has and (copy := media.local_copy(self._conn, item.sha256)) is not None:
+                has = localstore.matches(self.home, *copy[1:])
+            seen.add(item.sha256)
+            relies.append(has)
+        return relies
+
+    def _commit(self, items: Sequence[media.NewMedium], taken: Sequence[Taken]) -> media.PutResult:
+        ready = [
+            replace(item, file=media.LocalFile(t.staged.key, t.staged.inode, t.staged.mtime_ns) if t.staged.published else None)
+            for item, t in zip(items, taken, strict=True)
+        ]
+        result = media.PutResult()
+        try:
+            with self._conn.writing():
+                result = media.put(self._conn, ready, self._defaults, lambda *file: localstore.matches(self.home, *file))
+        except WalReplaced:
+            # Another SQLite library has replaced the log. If our rows are there all the same, the put is as good as any.
+            if not media.exists(self._conn, result.ulids):
+                raise
+        return result
+
+    def _open_session(self) -> localstore.Session:
+        with self._lock:
+            if self._session is None:
+                self._session = localstore.Session(self.home)
+            return self._session
+
+    # -- find ------------------------------------------------------------------------------------------------------------------
+
+    def medium(self, text: str) -> Medium:
+        """The medium with this id, SHA-256 (hex) or name. Raises NotFound, Ambiguous."""
+        with self._lock:
+            return Medium(self, media.find(self._conn, text, deleted=True)[0])
+
+    def media(
+        self,
+        *,
+        table: str | None = None,
+        column: str | None = None,
+        state: str | None = None,
+        name: str | None = None,
+        deleted: bool = False,
+    ) -> Iterator[Medium]:
+        """All media that match, in the order in which they were put, page by page."""
+        where = media.Filter(table, column, state, name, None, deleted)
+        after = 0
+        while True:
+            with self._lock:
+                found = media.page(self._conn, where, after, 200)
+                documents = shapes.media(self._conn, self.home, [ulid for _, ulid in found])
+            if not found:
+                return
+            after = found[-1][0]
+            for document in documents:
+                yield Medium(self, document["id"][2:], document)
+
+    def status(self) -> shapes.Json:
+        """lading.status/1"""
+        free, total = disk_free(self.home)
+        limits = Limits(
+            self.config.cache_size.of(total), self.config.min_free.of(total), int(self.config.warn_unsafe_after.s * 1000)
+        )
+        with self._lock:
+            return status(self._conn, self.daemon(), limits, free)
+
+    def daemon(self) -> Daemon:
+        """Whether a daemon works for this home."""
+        return lock.observe(self.home)
+
+    # -- wait ------------------------------------------------------------------------------------------------------------------
+
+    def wait(self, which: Iterable[Medium] | None = None, *, timeout: float | None = None, progress: Any = None) -> Receipt:
+        """Until all of `which` (None: all media that have a destination) are safe; returns the receipt.
+
+        `timeout` in seconds; None waits on, as long as a daemon is there (NoDaemon after ten seconds without). Media that have no
+        destination, were deleted or lost cannot become safe: they end the wait as soon as nothing else is open. Raises NotSafeYet
+        with the partial receipt. `progress(safe, total)` is called as it goes.
+        """
+        began = time.monotonic()
+        everything = which is None
+        ulids = [m.id[2:] for m in which] if which is not None else self._routed()
+        alone_since: float | None = None
+        pause_s, version = _POLL_S[0], -1
+        open_ones = list(ulids)
+        while True:
+            with self._lock:
+                if (now := self._conn.data_version()) != version:
+                    version, pause_s = now, _POLL_S[0]
+                    open_ones = self._still_open(open_ones)
+            if progress is not None:
+                progress(len(ulids) - len(open_ones), len(ulids))
+            if not open_ones:
+                break
+            waited = time.monotonic() - began
+            if timeout is not None and waited >= timeout:
+                break
+            if self.daemon().running:
+                alone_since = None
+            elif alone_since is None:
+                alone_since = waited
+            elif timeout is None and waited - alone_since > _NO_DAEMON_S:
+                raise NoDaemon(f"{len(open_ones)} media wait for a daemon, and none is running.", hint=reasons.START_DAEMON)
+            time.sleep(pause_s if timeout is None else min(pause_s, max(0.0, timeout - waited)))
+            pause_s = min(pause_s * 1.5, _POLL_S[1])
+        receipt = self.receipt(ulids, time.monotonic() - began)
+        if not receipt.safe and (ulids or not everything):
+            raise NotSafeYet(
+                f"{receipt.total - receipt.safe_count} of {receipt.total} media are not safe yet.",
+                hint=f"lading why {receipt.shape['not_safe'][0]['id']}" if receipt.shape["not_safe"] else "lading status",
+                receipt=receipt,
+            )
+        return receipt
+
+    def receipt(self, ulids: Sequence[str], waited_s: float = 0.0) -> Receipt:
+        shown: list[shapes.Json] = []
+        whys: list[shapes.Json] = []
+        running = self.daemon().running
+        for start in range(0, len(ulids), 500):
+            with self._lock:
+                part = shapes.media(self._conn, self.home, ulids[start : start + 500])
+                whys += [reasons.why(self._conn, self.home, m["id"][2:], running) for m in part if m["state"] != "safe"]
+            shown += part
+        return receipt_of(shapes.receipt(self._conn.now_ms(), waited_s, shown, whys))
+
+    def _routed(self) -> list[str]:
+        with self._lock:
+            return [u for (u,) in self._conn.rows("SELECT ulid FROM medium WHERE set_id IS NOT NULL ORDER BY id")]
+
+    def _still_open(self, ulids: Sequence[str]) -> list[str]:
+        """Those that are neither safe nor beyond waiting."""
+        left: list[str] = []
+        for start in range(0, len(ulids), 1000):
+            part = ulids[start : start + 1000]
+            left += media.open_ones(self._conn, part)
+        return left
+
+    # -- tables, destinations --------------------------------------------------------------------------------------------------
+
+    def set_destination(self, table: str, column: str, destination: Destinations) -> int:
+        """Give a column its destinations ([] = this disk only): for new media at once; the daemon moves the old ones whose
+        destinations no call gave. Returns how many media the column has. Raises NotFound, ConfigError."""
+        with self._lock, self._conn.writing():
+            n = tables.set_destination(
+                self._conn, table, column, _uris(destination) or (), endpoints=self._defaults.endpoints,
+                make=(table, column) == (tables.DEFAULT_TABLE, tables.DEFAULT_COLUMN),
+            )  # fmt: skip
+        doorbell.ring(self.home)
+        return n
+
+    def destinations(self) -> list[stores.StoreRow]:
+        with self._lock:
+            return stores.destinations(self._conn)
+
+    def sql(self, query: str, bindings: Mapping[str, Any] | Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """A read-only query over the documented views (docs/sql.md)."""
+        with self._lock:
+            return self._conn.query(query, bindings)
+
+    # -- what a Medium asks ----------------------------------------------------------------------------------------------------
+
+    def _shape(self, ulid: str) -> shapes.Json:
+        with self._lock:
+            found = shapes.media(self._conn, self.home, [ulid])
+        if not found:
+            raise NotFound(f"There is no medium m_{ulid}.")
+        return found[0]
+
+    def _why(self, ulid: str) -> shapes.Json:
+        with self._lock:
+            return reasons.why(self._conn, self.home, ulid, self.daemon().running)
+
+    def _local_matches(self, ulid: str) -> bool:
+        with self._lock:
+            copy = media.local_copy(self._conn, bytes.fromhex(self._shape(ulid)["sha256"]))
+        return copy is not None and localstore.matches(self.home, *copy[1:])
+
+    def _pin(self, ulid: str, pinned: bool) -> None:
+        with self._lock, self._conn.writing():
+            if not media.pin(self._conn, ulid, pinned):
+                raise NotFound(f"There is no medium m_{ulid}.")
+
+    def _delete(self, ulid: str) -> None:
+        with self._lock, self._conn.writing():
+            if not media.delete(self._conn, ulid):
+                raise NotFound(f"There is no medium m_{ulid}, or it was deleted already.")
+        doorbell.ring(self.home)
+
+
+class Batch:
+    """Puts with one commit. `media` has them after the `with`; `new` says of each whether it was made or was there already."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._taken: list[Taken] = []
+        self._items: list[media.NewMedium] = []
+        self._moves: list[Taken] = []
+        self.media: list[Medium] = []
+        self.new: list[bool] = []
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            self.discard()
+        elif self._items:
+            self.commit()
+
+    def put(
+        self,
+        source: Source,
+        *,
+        name: str | bytes | os.PathLike[str] | None = None,
+        table: str = tables.DEFAULT_TABLE,
+        column: str = tables.DEFAULT_COLUMN,
+        kind: str | None = None,
+        destination: Destinations = None,
+        move: bool = False,
+        priority: str = "normal",
+        values: Mapping[str, Any] | None = None,
+        again: bool = True,
+    ) -> Medium:
+        """As Catalog.put; recorded when the batch ends. `again=False`: where the column has the same name with the same content,
+        that medium stands instead of a second one (see `media` and `new` afterwards)."""
+        what = intake(source, name)
+        number = _check(kind, priority)
+        return self._add(take(self._catalog._open_session(), what), table, column, kind, destination, move, number, values, again)
+
+    def put_many(
+        self,
+        sources: Iterable[Source | tuple[Source, str | bytes]],
+        *,
+        table: str = tables.DEFAULT_TABLE,
+        column: str = tables.DEFAULT_COLUMN,
+        kind: str | None = None,
+        destination: Destinations = None,
+        move: bool = False,
+        priority: str = "normal",
+        again: bool = True,
+    ) -> list[Medium]:
+        """As `put`, for many; several threads write and sync. Raises the first error, after which the batch should end."""
+        number = _check(kind, priority)
+        whats = [intake(*s) if isinstance(s, tuple) else intake(s) for s in sources]
+        session = self._catalog._open_session()
+        with ThreadPoolExecutor(min(_WRITERS, max(1, len(whats)))) as pool:
+            futures = [pool.submit(take, session, what) for what in whats]
+            errors = [e for f in futures if (e := f.exception()) is not None]
+            taken = [f.result() for f in futures if f.exception() is None]
+        found = [self._add(t, table, column, kind, destination, move, number, None, again) for t in taken]
+        if errors:
+            raise errors[0]
+        return found
+
+    def commit(self) -> None:
+        """Record what was put so far; the batch is empty afterwards."""
+        try:
+            result = self._catalog._record(self)
+        finally:
+            self._items, self._taken, moves, self._moves = [], [], self._moves, []
+        self.new += result.new
+        self.media += [Medium(self._catalog, ulid) for ulid in result.ulids]
+        for taken in moves:
+            remove_source(taken)
+
+    def discard(self) -> None:
+        """Take back what was put since the last commit."""
+        self._catalog._open_session().settle((t.staged for t in self._taken), keep=False)
+        self._items, self._taken, self._moves = [], [], []
+
+    def _add(
+        self, taken: Taken, table: str, column: str, kind: str | None, destination: Destinations, move: bool, priority: int,
+        values: Mapping[str, Any] | None, again: bool,
+    ) -> Medium:  # fmt: skip
+        staged = taken.staged
+        ulid = new_ulid(self._catalog._conn.now_ms())
+        self._taken.append(taken)
+        self._items.append(
+            media.NewMedium(
+                staged.sha256,
+                staged.size_bytes,
+                None,
+                taken.intake.name,
+                mime.guess(staged.head, taken.intake.name),
+                taken.modified_at_ms,
+                table,
+                column,
+                kind,
+                _uris(destination),
+                priority,
+                values,
+                ulid,
+                again,
+            )  # fmt: skip
+        )
+        if move:
+            self._moves.append(taken)
+        return Medium(self._catalog, ulid)
+
+
+def _uris(destination: Destinations) -> tuple[str, ...] | None:
+    if destination is None:
+        return None
+    return (destination,) if isinstance(destination, str) else tuple(destination)
+
+
+def _check(kind: str | None, priority: str) -> int:
+    if kind is not None and kind not in tables.KINDS:
+        raise ConfigError(f"kind is {' or '.join(tables.KINDS)}, not {kind!r}.")
+    if priority not in PRIORITIES:
+        raise ConfigError(f"priority is one of {', '.join(PRIORITIES)}, not {priority!r}.")
+    return PRIORITIES[priority]
