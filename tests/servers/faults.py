@@ -134,9 +134,7 @@ class FaultProxy:
                     if not self._exchange(client, reader, server, answers, head):
                         return
 
-    def _exchange(
-        self, client: socket.socket, reader: BinaryIO, server: socket.socket, answers: BinaryIO, head: _Head
-    ) -> bool:
+    def _exchange(self, client: socket.socket, reader: BinaryIO, server: socket.socket, answers: BinaryIO, head: _Head) -> bool:
         """One request and its reply. False: the connection is spent."""
         fault = self._take(head) or Fault("count")
         if fault.kind == "answer":

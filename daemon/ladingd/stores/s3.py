@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote_from_bytes
 
 from boto3.s3.transfer import TransferConfig
 
@@ -21,6 +20,7 @@ from ladingd.stores.s3_client import Addressing, ClientOptions, Requests
 from ladingd.stores.s3_delete import Deleter
 from ladingd.stores.s3_errors import FOREIGN, translate
 from ladingd.stores.s3_facts import Facts, etag_digest
+from ladingd.stores.s3_headers import content_type, metadata
 from ladingd.stores.s3_list import entries
 from ladingd.stores.s3_probe import probe
 from ladingd.stores.s3_small import SmallPut
@@ -30,7 +30,6 @@ SMALL_BYTES = 8 << 20
 SINGLE_PUT_BYTES = 5 << 30
 PART_BYTES = 64 << 20
 PRESIGN_MAX_S = 7 * 24 * 3600
-NAME_BYTES = 1024  # S3 takes 2 KB of metadata
 
 
 class S3Store:
@@ -85,7 +84,7 @@ class S3Store:
 
     def _headers(self, upload: Upload, source: SourceReader | None = None) -> dict[str, Any]:
         """`source`: one that was read to its end, so that its MD5 is known before sending."""
-        headers: dict[str, Any] = {"ContentType": _content_type(upload.mime), "Metadata": metadata(upload)}
+        headers: dict[str, Any] = {"ContentType": content_type(upload.mime), "Metadata": metadata(upload)}
         if self._facts.checksum:
             headers["ChecksumAlgorithm"] = "SHA256"
             headers["ChecksumSHA256"] = base64.b64encode(upload.sha256).decode()
@@ -103,7 +102,7 @@ class S3Store:
         return reply.get("ETag")
 
     def _put_parts(self, key: str, upload: Upload, source: SourceReader) -> None:
-        headers = {"ContentType": _content_type(upload.mime), "Metadata": metadata(upload)}
+        headers = {"ContentType": content_type(upload.mime), "Metadata": metadata(upload)}
         config = TransferConfig(
             multipart_threshold=1,
             multipart_chunksize=min(PART_BYTES, max(5 << 20, self._single_put_bytes)),
@@ -128,7 +127,10 @@ class S3Store:
         return self._read_back(key, upload)
 
     def _read_back(self, key: str, upload: Upload) -> Proof:
-        size_bytes, digest = drain(self._s3.body(key))
+        try:
+            size_bytes, digest = drain(self._s3.body(key))
+        except Missing as e:  # what answered the PUT was no store, or one that is late; to the caller nothing is missing
+            raise Unavailable(f"{self.uri}{key}: the store took it and does not have it", key=key) from e
         if size_bytes != upload.size_bytes or digest.digest() != upload.sha256:
             raise Damaged(f"{self.uri}{key} holds other bytes than were sent", key=key)
         return Proof("read", "sha256", digest.hexdigest(), size_bytes)
@@ -184,24 +186,3 @@ class S3Store:
 
     def close(self) -> None:
         self._s3.close()
-
-
-def _content_type(mime: str) -> str:
-    return mime if mime.isascii() and mime.isprintable() and mime else "application/octet-stream"
-
-
-def metadata(upload: Upload) -> dict[str, str]:
-    """`sha256`, and `name` percent-encoded from the bytes of the original name. Of one that is too long the end is
-    kept.
-    """
-    raw = upload.name.encode("utf-8", "surrogateescape" if not _has_lone(upload.name) else "surrogatepass")
-    encoded = quote_from_bytes(raw, safe=" !'()*~")
-    while len(encoded) > NAME_BYTES:
-        raw = raw[max(1, (len(encoded) - NAME_BYTES) // 3) :]
-        encoded = quote_from_bytes(raw, safe="")
-    return {"sha256": upload.sha256.hex(), "name": encoded}
-
-
-def _has_lone(name: str) -> bool:
-    """A surrogate that stands for no byte of a file name."""
-    return any("\ud800" <= c <= "\udfff" and not "\udc80" <= c <= "\udcff" for c in name)
