@@ -150,14 +150,15 @@ def release(conn: Connection, failures: Iterable[Failure], epoch: int, now_ms: i
     )
 
 
-def requeue(conn: Connection, ids: Iterable[int], epoch: int) -> int:
-    """copying → wanted for claims that were never begun: the attempt does not count and nothing failed."""
+def any_owed(conn: Connection, store_id: int) -> list[int]:
+    """One owed replica of the store, due or not: the trial that shows whether the store works again."""
+    return [i for (i,) in conn.rows("SELECT id FROM owed WHERE store_id = ? ORDER BY wanted_at_ms LIMIT 1", (store_id,))]
+
+
+def release_running(conn: Connection, ids: Iterable[int], epoch: int) -> int:
+    """copying → wanted for claims whose transfer was cut off by a stop. It may have arrived: the same key is tried again."""
     return sum(
-        conn.run(
-            "UPDATE replica SET state = 'wanted', attempts = attempts - 1 WHERE id = ? AND state = 'copying' AND epoch = ?",
-            (i, epoch),
-        )
-        for i in ids
+        conn.run("UPDATE replica SET state = 'wanted' WHERE id = ? AND state = 'copying' AND epoch = ?", (i, epoch)) for i in ids
     )
 
 

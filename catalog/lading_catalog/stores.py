@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lading_catalog import uris
@@ -33,13 +33,20 @@ class StoreRow:
     next_try_at_ms: int | None
 
 
+_COLUMNS = "SELECT id, uri, paused, state, probe, error_code, error_n, next_try_at_ms FROM store"
+
+
+def _row(row: tuple[Any, ...]) -> StoreRow:
+    store_id, uri, paused, state, probe, code, n, next_try_ms = row
+    return StoreRow(store_id, uri, bool(paused), state, json.loads(probe) if probe else None, code, n, next_try_ms)
+
+
 def destinations(conn: Connection) -> list[StoreRow]:
-    return [
-        StoreRow(i, uri, bool(paused), state, json.loads(probe) if probe else None, code, n, next_try)
-        for i, uri, paused, state, probe, code, n, next_try in conn.rows(
-            "SELECT id, uri, paused, state, probe, error_code, error_n, next_try_at_ms FROM store WHERE role = 'destination' ORDER BY id"
-        )
-    ]
+    return [_row(row) for row in conn.rows(f"{_COLUMNS} WHERE role = 'destination' ORDER BY id")]
+
+
+def get(conn: Connection, store_id: int) -> StoreRow:
+    return _row(conn.rows(f"{_COLUMNS} WHERE id = ?", (store_id,))[0])
 
 
 def destination_id(conn: Connection, uri: str, endpoints: Collection[str] = ()) -> int:
@@ -120,9 +127,15 @@ def set_rate(conn: Connection, store_id: int, bytes_per_s: int, now_ms: int) -> 
     conn.run("UPDATE store SET rate_bytes_per_s = ?, rate_at_ms = ? WHERE id = ?", (bytes_per_s, now_ms, store_id))
 
 
-def retry_now(conn: Connection, store_id: int) -> None:
-    """Somebody has mended something: try the store again at once, and what waits for it as well."""
-    conn.run("UPDATE store SET next_try_at_ms = NULL, probe = NULL WHERE id = ?", (store_id,))
+def tested(conn: Connection, store_id: int, facts: dict[str, Any]) -> None:
+    """Somebody has tested the store, and it works: remember what it showed, and let a daemon try it again at once."""
+    set_probe(conn, store_id, facts)
+    conn.run("UPDATE store SET next_try_at_ms = NULL WHERE id = ?", (store_id,))
+
+
+def paused(row: StoreRow) -> StoreRow:
+    """The row of a store that the configuration pauses."""
+    return replace(row, paused=True)
 
 
 def follow_block(conn: Connection, store_id: int, limit: int) -> int:
@@ -138,7 +151,7 @@ def follow_block(conn: Connection, store_id: int, limit: int) -> int:
             (code, error, hint, since, store_id, limit),
         )
     return conn.run(
-        "UPDATE replica SET blocked = 0, due_at_ms = wanted_at_ms WHERE id IN"
-        " (SELECT id FROM owed WHERE store_id = ? AND blocked = 1 AND attempts = 0 LIMIT ?)",
+        "UPDATE replica SET blocked = 0, due_at_ms = wanted_at_ms WHERE id IN (SELECT id FROM owed WHERE store_id = ? AND blocked = 1"
+        " AND error_code IN ('no_credentials', 'no_bucket', 'full', 'refused') LIMIT ?)",
         (store_id, limit),
     )

@@ -7,6 +7,8 @@ with lading.open() as cat:
     photo.wait(timeout=60)            # a Receipt once every destination has it, else NotSafeYet
 """
 
+from lading.catalog import Batch, Catalog, open  # noqa: A004  (lading.open is the contract, like gzip.open)
+from lading.medium import Medium, Proof, Receipt, Replica
 from lading_catalog.errors import (
     Ambiguous,
     Archived,
@@ -23,9 +25,6 @@ from lading_catalog.errors import (
     Refused,
     Unavailable,
 )
-
-from lading.catalog import Batch, Catalog, open  # noqa: A004  (lading.open is the contract, like gzip.open)
-from lading.medium import Medium, Proof, Receipt, Replica
 
 __version__ = "0.1.0"
 

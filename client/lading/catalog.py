@@ -14,6 +14,9 @@ from typing import Any
 
 import apsw
 
+from lading import mime
+from lading.intake import Source, Taken, intake, remove_source, take
+from lading.medium import Medium, Receipt, receipt_of
 from lading_catalog import doorbell, localstore, lock, media, shapes, stores, tables
 from lading_catalog import why as reasons
 from lading_catalog.config import Config, load
@@ -22,10 +25,6 @@ from lading_catalog.errors import CatalogError, ConfigError, NoDaemon, NotFound,
 from lading_catalog.ids import new_ulid
 from lading_catalog.replicas import PRIORITIES
 from lading_catalog.status import Daemon, Limits, disk_free, status
-
-from lading import mime
-from lading.intake import Source, Taken, intake, remove_source, take
-from lading.medium import Medium, Receipt, receipt_of
 
 _WRITERS = 8  # threads that write and sync files of one put_many: the file system commits their syncs together
 _POLL_S = (0.02, 0.25)  # how often a wait looks, at first and at most
@@ -204,17 +203,24 @@ class Catalog:
         deleted: bool = False,
     ) -> Iterator[Medium]:
         """All media that match, in the order in which they were put, page by page."""
-        where = media.Filter(table, column, state, name, None, deleted)
-        after = 0
-        while True:
-            with self._lock:
-                found = media.page(self._conn, where, after, 200)
-                documents = shapes.media(self._conn, self.home, [ulid for _, ulid in found])
-            if not found:
-                return
-            after = found[-1][0]
+        cursor: int | None = 0
+        while cursor is not None:
+            documents, cursor = self.page(
+                table=table, column=column, state=state, name=name, deleted=deleted, after=cursor, limit=200
+            )
             for document in documents:
                 yield Medium(self, document["id"][2:], document)
+
+    def page(
+        self, *, table: str | None = None, column: str | None = None, state: str | None = None, name: str | None = None,
+        sha256: bytes | None = None, deleted: bool = False, after: int = 0, limit: int = 100,
+    ) -> tuple[list[shapes.Json], int | None]:  # fmt: skip
+        """One page of documents (lading.media/1) and the cursor of the next; None after the last."""
+        where = media.Filter(table, column, state, name, sha256, deleted)
+        with self._lock:
+            found = media.page(self._conn, where, after, limit)
+            documents = shapes.media(self._conn, self.home, [ulid for _, ulid in found])
+        return documents, found[-1][0] if len(found) == limit else None
 
     def status(self) -> shapes.Json:
         """lading.status/1"""
@@ -452,7 +458,7 @@ class Batch:
                 values,
                 ulid,
                 again,
-            )  # fmt: skip
+            )
         )
         if move:
             self._moves.append(taken)

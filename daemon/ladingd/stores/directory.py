@@ -16,11 +16,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
+from lading_catalog.durable import FOLDER_FLAGS, open_folder, publish, sync_file, write_all
 from lading_catalog.errors import Damaged, Error, Missing, Refused, Unavailable
 from ladingd.stores.base import Entry, Probe, Proof, Stat, Upload
 from ladingd.stores.directory_files import delete_file, regular_file, sync_existing, unlink_quietly, walk
 from ladingd.stores.directory_tmp import TMP_FOLDER, new_name, sweep
-from ladingd.stores.durable import FOLDER_FLAGS, open_folder, publish, sync_file, write_all
 from ladingd.stores.errnos import translate
 from ladingd.stores.keys import check_key
 from ladingd.stores.marker import NAME as MARKER_NAME

@@ -7,10 +7,10 @@ import os
 import stat
 from collections.abc import Iterator
 
+from lading_catalog.durable import FOLDER_FLAGS, READ_FLAGS, open_folder, sync_file, sync_folder
 from lading_catalog.errors import Refused
 from ladingd.stores.base import Entry
 from ladingd.stores.directory_tmp import TMP_FOLDER
-from ladingd.stores.durable import FOLDER_FLAGS, READ_FLAGS, open_folder, sync_file, sync_folder
 from ladingd.stores.marker import NAME as MARKER_NAME
 from ladingd.stores.marker import OWN_FOLDER
 

@@ -9,7 +9,7 @@ import os
 import secrets
 import time
 
-from ladingd.stores.durable import open_folder
+from lading_catalog.durable import open_folder
 from ladingd.stores.marker import OWN_FOLDER
 
 TMP_FOLDER = [OWN_FOLDER, "tmp"]

@@ -6,8 +6,8 @@ import contextlib
 import os
 import secrets
 
+from lading_catalog.durable import READ_FLAGS, open_folder, publish, sync_file, sync_folder, write_all
 from lading_catalog.errors import Unavailable
-from ladingd.stores.durable import READ_FLAGS, open_folder, publish, sync_file, sync_folder, write_all
 
 OWN_FOLDER = ".lading"
 NAME = "marker"

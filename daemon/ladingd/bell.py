@@ -1,0 +1,29 @@
+"""The daemon's ear: wakes the service when a writer rings the doorbell (lading_catalog.doorbell)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+from lading_catalog import doorbell
+
+
+class _Handler(FileSystemEventHandler):
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self._ring = ring
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        self._ring()
+
+
+def listen(home: Path, ring: Callable[[], None]) -> BaseObserver:
+    """Start listening; the caller stops the observer. Raises OSError where the system has no watches left."""
+    observer = Observer()
+    observer.schedule(_Handler(ring), str(doorbell.prepare(home)), recursive=False)
+    observer.daemon = True
+    observer.start()
+    return observer

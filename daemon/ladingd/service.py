@@ -1,0 +1,221 @@
+"""The daemon: one process per catalog that makes the world match what the catalog says.
+
+Start: lock → migrate if need be → a new epoch → recovery of dead writers' sessions → release of the last life's claims → READY.
+There is no other recovery: the work is what the rows say. One thread writes to the catalog and calls the workers' steps; transfers
+run in threads of their own and hand back results; the socket is served by another thread on a connection of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+import apsw
+import structlog
+
+import lading
+from lading_catalog import doorbell, journal, localstore, media, migrate, replicas, safety, stores
+from lading_catalog.config import Config
+from lading_catalog.connection import CATALOG_FILE, open_catalog, refuse_bad_place
+from lading_catalog.errors import CatalogUpgraded
+from lading_catalog.lock import DaemonLock
+from ladingd import bell, destinations
+from ladingd.api import Api
+from ladingd.notify import notify, watchdog_s
+from ladingd.pace import Pace
+from ladingd.workers.keep import Keeper
+from ladingd.workers.plan import Planner
+from ladingd.workers.replicate import Replicator
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S = 5.0  # the safety net behind the doorbell: a look at data_version
+DRAIN_S = 8.0  # a stop lets transfers finish for so long; the rest is re-queued
+_NEVER_AUTOCHECKPOINT = 0
+
+
+class Worker(Protocol):
+    """See ladingd.workers."""
+
+    def step(self, now_ms: int) -> float | None: ...
+
+
+class Service:
+    """`run()` returns when `stop()` was called (any thread, signal handlers too). `exit_when_idle`: also when nothing is owed."""
+
+    def __init__(self, config: Config, *, exit_when_idle: bool = False) -> None:
+        self.config = config
+        self.home = Path(config.home)
+        self._exit_when_idle = exit_when_idle
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._started_ms = time.time_ns() // 1_000_000
+        self._replicators: dict[int, Replicator] = {}
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    # -- life ------------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Raises AlreadyRunning, CatalogError, ConfigError before it is ready."""
+        refuse_bad_place(self.home, self.home / CATALOG_FILE)
+        if not (self.home / CATALOG_FILE).exists():
+            migrate.create(self.home, self.home / CATALOG_FILE)
+        lock = DaemonLock(self.home, lading.__version__, self._started_ms)
+        try:
+            self._migrate()
+            self._conn = open_catalog(self.home, make=False, wal_pages=_NEVER_AUTOCHECKPOINT)
+            try:
+                self._serve(lock)
+            finally:
+                self._conn.close()
+        finally:
+            lock.release()
+
+    def _serve(self, lock: DaemonLock) -> None:
+        self._begin()
+        observer = bell.listen(self.home, self.wake)
+        api = Api(self.config)
+        api.start()
+        try:
+            notify("READY=1", f"STATUS=Serving {self.home}")
+            log.info("daemon.started", home=str(self.home), epoch=self._epoch, socket=str(api.path), pid=os.getpid())
+            self._loop(lock)
+            notify("STOPPING=1")
+        finally:
+            observer.stop()
+            api.stop()
+            self._end()
+
+    def _migrate(self) -> None:
+        db = apsw.Connection(os.fspath(self.home / CATALOG_FILE), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
+        try:
+            application, version = db.execute("PRAGMA application_id").get, db.execute("PRAGMA user_version").get
+            if application == migrate.APPLICATION_ID and isinstance(version, int) and version < migrate.SCHEMA_VERSION:
+                db.set_busy_timeout(30_000)
+                migrate.migrate(db)
+                log.info("catalog.migrated", from_version=version, to_version=migrate.SCHEMA_VERSION)
+        finally:
+            db.close()
+
+    def _begin(self) -> None:
+        self._pace = Pace(self._conn)
+        localstore.prepare(self.home)
+        doorbell.prepare(self.home)
+        with self._conn.writing() as conn:
+            self._epoch = replicas.new_epoch(conn)
+            safety.set_min_copies(conn, self.config.min_copies_count)
+            journal.note(conn, "daemon.started", detail={"epoch": self._epoch})
+        self._recover()
+        while True:
+            with self._pace.writing(self._pace.slice, durable=False) as conn:
+                if not replicas.release_abandoned(conn, self._epoch, self._pace.slice):
+                    break
+        self._planner = Planner(self._conn, self._pace)
+        self._keeper = Keeper(self._conn, self._pace, self.config.journal_keep_s)
+
+    def _recover(self) -> None:
+        left = localstore.recover(self.home, lambda key, sha256: media.has_local_copy(self._conn, key, sha256))
+        if left:
+            log.info("staging.recovered", leftovers=left)
+
+    def _end(self) -> None:
+        for replicator in self._replicators.values():
+            replicator.requeue_rest()
+            replicator.close()
+        with self._conn.writing() as conn:
+            journal.note(conn, "daemon.stopped", detail={"epoch": self._epoch})
+        self._conn.checkpoint()
+        log.info("daemon.stopped", epoch=self._epoch)
+
+    # -- the loop --------------------------------------------------------------------------------------------------------------
+
+    def _loop(self, lock: DaemonLock) -> None:
+        ping_s = watchdog_s()
+        drained_at = float("inf")
+        version = -1
+        due_at = 0.0  # monotonic: when a worker wants to be called, whatever rings
+        while True:
+            if self._stopping.is_set() and drained_at == float("inf"):
+                drained_at = time.monotonic() + DRAIN_S
+                for replicator in self._replicators.values():
+                    replicator.stopping = True
+            if drained_at < float("inf") and (time.monotonic() >= drained_at or not self._busy()):
+                for replicator in self._replicators.values():
+                    replicator.step(self._conn.now_ms())  # what finished last is confirmed, not repeated
+                return
+            now_version = self._conn.data_version()
+            rung = self._wake.is_set()
+            self._wake.clear()
+            if rung or now_version != version or time.monotonic() >= due_at:
+                if now_version != version or rung:
+                    self._keeper.dirty = True
+                version = now_version
+                wait_ms = self._steps()
+                if wait_ms is None and self._exit_when_idle and not self._busy():
+                    self.stop()
+                due_at = time.monotonic() + (wait_ms / 1000 if wait_ms is not None else float("inf"))
+            lock.touch()
+            if ping_s is not None:
+                notify("WATCHDOG=1")
+            timeout_s = min(LOOK_EVERY_S, ping_s or LOOK_EVERY_S, max(0.0, due_at - time.monotonic()))
+            if drained_at < float("inf"):
+                timeout_s = min(timeout_s, 0.05)
+            if timeout_s > 0:
+                self._wake.wait(timeout_s)
+
+    def _busy(self) -> int:
+        return sum(r.busy for r in self._replicators.values())
+
+    def _steps(self) -> float | None:
+        """One step of each worker; the shortest of their waits, in ms."""
+        now = self._conn.now_ms()
+        self._know_destinations()
+        workers: list[Worker] = [self._planner, *self._replicators.values(), self._keeper]
+        try:
+            waits = [worker.step(now) for worker in workers]
+        except CatalogUpgraded:
+            log.error("catalog.upgraded")
+            raise
+        return min((w for w in waits if w is not None), default=None)
+
+    def _know_destinations(self) -> None:
+        """A replicator for each destination; its row as it stands now (another process may have paused or tested it)."""
+        for row in stores.destinations(self._conn):
+            found = self._replicators.get(row.id)
+            own = self.config.destination(row.uri)
+            if own.paused and not row.paused:
+                row = stores.paused(row)
+            if found is not None:
+                found.row = row
+                continue
+            self._replicators[row.id] = Replicator(
+                self._conn, self._pace, self.home, self._epoch, row,
+                open_store=lambda row: destinations.opened(self.config, row),
+                concurrency=own.concurrency or self.config.concurrency,
+                retry_max_s=self.config.retry_max_s,
+                wake=self.wake,
+            )  # fmt: skip
+
+
+def run(config: Config, *, exit_when_idle: bool = False) -> None:
+    """Run the daemon in this process until SIGTERM or SIGINT."""
+    service = Service(config, exit_when_idle=exit_when_idle)
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        service.stop()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    service.run()

@@ -1,0 +1,285 @@
+"""The copier of one destination: claim what is owed, hand it to the transfers, record what came of it.
+
+    wanted ──claim──► copying ──► transfer ──► confirm (with proof) or release (with a reason and a due time)
+
+A step makes one transaction at most, with confirms, releases and new claims together. It is durable when it claims: no byte goes
+out for a claim that a power cut could take back. Losing an unsynced confirm only repeats a copy.
+
+Health. A failure that is the store's own (away, throttled, no credentials, no bucket, full) closes the gate: nothing is claimed until
+`next_try_at`, then one object goes as a trial, and its success opens the gate. A failure that is the object's own (its bytes changed,
+it was damaged on the way) sets only that object back. A refusal is taken for the object's own until three objects in a row were
+refused. Nothing ever gives up.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from lading_catalog import journal, replicas, stores
+from lading_catalog.connection import Connection
+from lading_catalog.errors import Error, Unavailable
+from lading_catalog.replicas import Claim, Failure
+from lading_catalog.stores import StoreRow
+from ladingd.pace import Pace
+from ladingd.retry import pause_s, store_pause_s
+from ladingd.stores.base import Store
+from ladingd.transfers import Outcome, Pool, copy
+
+log = structlog.get_logger()
+
+OF_THE_STORE = ("unreachable", "throttled", "no_credentials", "no_bucket", "full")
+REFUSALS_IN_A_ROW = 3
+GATHER_MS = 20  # finished transfers wait so long for company, so that they are confirmed together
+RATE_EVERY_MS = 5_000
+
+OpenStore = Callable[[StoreRow], tuple[Store, dict[str, object] | None]]  # the store, and its probe's facts if it was probed now
+
+
+@dataclass(slots=True)
+class Health:
+    """What this life of the daemon has seen of the store. What outlives it stands in the catalog."""
+
+    failures: int = 0  # closings of the gate since the last success
+    refusals: int = 0  # objects refused since the last success
+
+
+@dataclass
+class Replicator:
+    """See the module. `open_store` may take long and is called in a transfer's thread. `wake` is called from those threads."""
+
+    conn: Connection
+    pace: Pace
+    home: Path
+    epoch: int
+    row: StoreRow
+    open_store: OpenStore
+    concurrency: int
+    retry_max_s: float
+    wake: Callable[[], None]
+    dice: Callable[[], float] = random.random
+    store: Store | None = None
+    health: Health = field(default_factory=Health)
+
+    def __post_init__(self) -> None:
+        self._pool = Pool(f"to-{self.row.id}", self.concurrency, self._finished)
+        self._outcomes: deque[Outcome] = deque()
+        self._opened: deque[tuple[Store, dict[str, object] | None] | Error] = deque()
+        self._opening = False
+        self._running: dict[int, Claim] = {}
+        self._first_outcome = 0.0
+        self._mutex = threading.Lock()
+        self._aligning = True  # after a start or a change of health: bring what waits in line with the store
+        self._sent_bytes, self._sent_since = 0, time.monotonic()
+        self.stopping = False
+
+    # -- called from transfers' threads ------------------------------------------------------------------------------------------
+
+    def _finished(self, outcome: Outcome) -> None:
+        with self._mutex:
+            if not self._outcomes:
+                self._first_outcome = time.monotonic()
+            self._outcomes.append(outcome)
+            enough = len(self._outcomes) >= min(self.pace.slice, max(1, len(self._running)))
+        if enough or len(self._outcomes) == 1:
+            self.wake()
+
+    def _open(self) -> None:
+        try:
+            self._opened.append(self.open_store(self.row))
+        except Error as e:
+            self._opened.append(e)
+        except Exception as e:  # (the gate has to be told, whatever it was)
+            log.exception("store.crashed", destination=self.row.uri)
+            self._opened.append(Unavailable(f"Unforeseen {type(e).__name__}.", hint="Please report it with the log."))
+        self.wake()
+
+    # -- the step ----------------------------------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> int:
+        """How many claims are out."""
+        return len(self._running)
+
+    def step(self, now_ms: int) -> float | None:
+        if self._opened:
+            self._take_store(now_ms)
+        outcomes = self._gather()
+        ids = self._claimable(now_ms) if not self.stopping else []
+        if not outcomes and not ids:
+            if self._aligning:
+                return self._align()
+            return self._next_ms(now_ms)
+        sick = [o for o in outcomes if o.error is not None]
+        with self.pace.writing(len(outcomes) + len(ids), durable=bool(ids)) as conn:
+            if good := [o.success for o in outcomes if o.success is not None]:
+                confirmed = replicas.confirm(conn, good, self.epoch)
+                if confirmed:
+                    self._well(conn)
+            gate_ms = self._sick(conn, sick, bool(good), now_ms)
+            claims = replicas.claim(conn, ids, self.epoch) if gate_ms is None else []
+            self._record_rate(conn, outcomes, now_ms)
+        for outcome in outcomes:
+            del self._running[outcome.claim.replica_id]
+        assert self.store is not None or not claims
+        for one in claims:
+            self._running[one.replica_id] = one
+            self._pool.submit(lambda one=one, store=self.store: copy(store, one, self.home))  # type: ignore[misc]
+        return 0 if claims or self._outcomes else self._next_ms(now_ms)
+
+    def requeue_rest(self) -> None:
+        """At a stop: what was not finished goes back to be claimed in the next life; its attempt counts, an attempt may have arrived."""
+        if self._running:
+            with self.conn.writing():
+                replicas.release_running(self.conn, list(self._running), self.epoch)
+
+    def close(self) -> None:
+        self._pool.close()
+        if self.store is not None:
+            self.store.close()
+
+    # -- parts of it -------------------------------------------------------------------------------------------------------------
+
+    def _gather(self) -> list[Outcome]:
+        """Finished transfers, if they are enough to be worth a transaction or have waited long enough."""
+        with self._mutex:
+            waited_ms = (time.monotonic() - self._first_outcome) * 1000
+            if not self._outcomes:
+                return []
+            out = len(self._running)
+            if len(self._outcomes) < min(self.pace.slice, out) and waited_ms < GATHER_MS:
+                return []
+            found = [self._outcomes.popleft() for _ in range(min(len(self._outcomes), self.pace.slice))]
+            self._first_outcome = time.monotonic()
+            return found
+
+    def _claimable(self, now_ms: int) -> list[int]:
+        """What to claim now: as much as keeps every thread busy until the next step, one as a trial when the gate is closed."""
+        if self.row.paused:
+            return []
+        gate = self.row.next_try_at_ms
+        if gate is not None and now_ms < gate <= now_ms + self.retry_max_s * 1000:
+            return []
+        room = min(3 * self.concurrency - len(self._running), self.pace.slice)
+        trial = self.row.state != "ok"
+        if (trial and self._running) or room < self.concurrency:
+            return []
+        limit = 1 if trial else room
+        retry_max_ms = int(self.retry_max_s * 1000)
+        ids = replicas.claimable(self.conn, self.row.id, now_ms, limit, retry_max_ms)
+        if len(ids) < limit:
+            ids += replicas.claimable(self.conn, self.row.id, now_ms, limit - len(ids), retry_max_ms, blocked=True)
+        if not ids and trial:
+            ids = replicas.any_owed(self.conn, self.row.id)
+        if ids and self.store is None:
+            if not self._opening:
+                self._opening = True
+                self._pool.submit(self._open_job)
+            return []
+        return ids
+
+    def _open_job(self) -> None:
+        self._open()
+
+    def _take_store(self, now_ms: int) -> None:
+        found = self._opened.popleft()
+        self._opening = False
+        with self.pace.writing(1) as conn:
+            if isinstance(found, Error):
+                self._close_gate(conn, found, now_ms)
+                return
+            self.store, facts = found
+            if facts is not None:
+                stores.set_probe(conn, self.row.id, facts)
+                log.info("destination.probed", destination=self.row.uri, proof=facts.get("proof"))
+            self._well(conn)
+
+    def _well(self, conn: Connection) -> None:
+        self.health = Health()
+        if self.row.state != "ok" or self.row.next_try_at_ms is not None or self.row.error_n:
+            stores.well(conn, self.row.id)
+            journal.note(conn, "destination.ok", store_id=self.row.id)
+            log.info("destination.ok", destination=self.row.uri)
+            self._aligning = True
+            self.row = stores.get(conn, self.row.id)
+
+    def _sick(self, conn: Connection, sick: list[Outcome], some_good: bool, now_ms: int) -> int | None:
+        """Release what failed. Returns when the store is to be tried again, if its gate is closed now."""
+        gate_ms: int | None = None
+        failures = []
+        for outcome in sick:
+            error, claim = outcome.error, outcome.claim
+            assert error is not None
+            self.health.refusals = 0 if some_good else self.health.refusals + (error.reason == "refused")
+            whole = error.reason in OF_THE_STORE or self.health.refusals >= REFUSALS_IN_A_ROW
+            if whole and gate_ms is None and not some_good:
+                gate_ms = self._close_gate(conn, error, now_ms)
+            if whole and gate_ms is not None:
+                due_ms = now_ms  # the gate holds it back, not its own pause: when the store is back, all go at once
+            else:
+                asked = error.retry_after_s if isinstance(error, Unavailable) else None
+                due_ms = now_ms + int(pause_s(claim.attempts, error.permanent, self.retry_max_s, self.dice, asked) * 1000)
+            failures.append(Failure(claim.replica_id, error, due_ms))
+            log.warning(
+                "transfer.failed", destination=self.row.uri, key=claim.key, attempt=claim.attempts, reason=error.reason,
+                error=error.detail, next_try_in_s=round((due_ms - now_ms) / 1000, 1),
+            )  # fmt: skip
+        replicas.release(conn, failures, self.epoch, now_ms)
+        return gate_ms
+
+    def _close_gate(self, conn: Connection, error: Error, now_ms: int) -> int:
+        self.health.failures += 1
+        asked = error.retry_after_s if isinstance(error, Unavailable) else None
+        pause = store_pause_s(self.health.failures, error.permanent, self.retry_max_s, self.dice, asked)
+        next_ms = now_ms + int(pause * 1000)
+        before = self.row.state
+        stores.failed(conn, self.row.id, error, now_ms, next_ms)
+        self.row = stores.get(conn, self.row.id)
+        if self.row.state != before:
+            event = {"blocked": "destination.blocked", "full": "destination.full"}.get(self.row.state, "destination.unreachable")
+            journal.note(conn, event, store_id=self.row.id, detail={"code": error.reason, "message": error.detail})
+        log.warning(
+            "destination.failed", destination=self.row.uri, reason=error.reason, error=error.detail, next_try_in_s=round(pause, 1)
+        )
+        if error.permanent and self.store is not None:
+            self.store.close()  # new credentials are read when it is opened again
+            self.store = None
+        self._aligning = True
+        return next_ms
+
+    def _align(self) -> float:
+        with self.pace.writing(self.pace.slice, durable=False) as conn:
+            changed = stores.follow_block(conn, self.row.id, self.pace.slice)
+        if changed == 0:
+            self._aligning = False
+        return 0
+
+    def _record_rate(self, conn: Connection, outcomes: list[Outcome], now_ms: int) -> None:
+        self._sent_bytes += sum(o.claim.size_bytes for o in outcomes if o.success is not None)
+        elapsed_s = time.monotonic() - self._sent_since
+        if elapsed_s * 1000 >= RATE_EVERY_MS:
+            stores.set_rate(conn, self.row.id, int(self._sent_bytes / elapsed_s), now_ms)
+            self._sent_bytes, self._sent_since = 0, time.monotonic()
+
+    def _next_ms(self, now_ms: int) -> float | None:
+        """Until something is due; None while only a finished transfer or the doorbell can bring more."""
+        if self._outcomes:
+            return GATHER_MS
+        if self.row.paused or self.stopping or self._opening or self.busy >= 2 * self.concurrency:
+            return None
+        if self.row.state != "ok" and self._running:
+            return None
+        dues = [due for blocked in (False, True) if (due := replicas.next_due_ms(self.conn, self.row.id, blocked)) is not None]
+        if not dues:
+            return None
+        due = min(dues)
+        if self.row.next_try_at_ms is not None:
+            due = self.row.next_try_at_ms if self.row.state != "ok" else max(due, self.row.next_try_at_ms)
+        return max(1.0, min(due - now_ms, self.retry_max_s * 1000))
