@@ -22,7 +22,7 @@ from typing import Any
 import apsw
 
 from lading_catalog import filesystem
-from lading_catalog.errors import CatalogError, CatalogUpgraded, ConfigError
+from lading_catalog.errors import CatalogError, CatalogUpgraded
 from lading_catalog.ids import RandomBytes
 from lading_catalog.keys import NONCE_BYTES, key_again, object_key
 from lading_catalog.migrate import APPLICATION_ID, SCHEMA_VERSION, create
@@ -30,6 +30,7 @@ from lading_catalog.migrate import APPLICATION_ID, SCHEMA_VERSION, create
 CATALOG_FILE = "catalog.db"
 SQLITE_MIN = (3, 51, 3)  # below, two processes that reset the WAL at once can corrupt it (fixed in 3.51.3)
 BUSY_S = 30.0  # a writer that waits longer than this gets an error
+CHECKPOINT_WAIT_S = 0.05
 CLIENT_WAL_PAGES = 4_000  # 16 MB: a valve; the daemon checkpoints long before
 _BUSY_STEP_S = 0.001  # SQLite's own busy_timeout sleeps up to 100 ms between tries and starves under load
 
@@ -76,7 +77,8 @@ class Connection:
         except (apsw.CantOpenError, apsw.PermissionsError) as e:
             raise CatalogError(f"Cannot open the catalog {self.path}: {e}.", hint="lading doctor") from e
         self._db = db
-        db.set_busy_handler(_Patience())
+        self._patience = _Patience()
+        db.set_busy_handler(self._patience)
         try:
             self._check_identity()
             self._set_pragmas()
@@ -158,23 +160,9 @@ class Connection:
     def dicts(self, sql: str, bindings: Bindings = ()) -> list[dict[str, Any]]:
         self._same_process()
         cursor = self._db.cursor()
-        cursor.row_trace = _as_dict
+        cursor.row_trace = as_dict
         found: list[Any] = cursor.execute(sql, bindings).fetchall()
         return found
-
-    def query(self, sql: str, bindings: Any = ()) -> list[dict[str, Any]]:
-        """A user's query: read-only, one statement's worth of rows as dicts. Raises ConfigError for what is wrong with it."""
-        self._same_process()
-        self._db.execute("PRAGMA query_only = 1")
-        try:
-            cursor = self._db.cursor()
-            cursor.row_trace = _as_dict
-            found: list[Any] = cursor.execute(sql, bindings).fetchall()
-            return found
-        except apsw.Error as e:
-            raise ConfigError(f"SQL: {e}.", hint="docs/sql.md describes the views.") from e
-        finally:
-            self._db.execute("PRAGMA query_only = 0")
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -248,12 +236,16 @@ class Connection:
         return int(self.value("PRAGMA data_version"))
 
     def checkpoint(self, *, truncate: bool = False) -> None:
-        """Move the WAL into the file as far as readers allow. TRUNCATE also empties it, and waits for readers a moment."""
+        """Move the WAL into the file as far as readers allow. TRUNCATE also empties it; it stops writers while it waits for readers,
+        so it waits for a moment only and is tried again later."""
         self._same_process()
+        self._patience.limit_s = CHECKPOINT_WAIT_S
         try:
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.BusyError:
             return
+        finally:
+            self._patience.limit_s = BUSY_S
 
     def wal_bytes(self) -> int:
         try:
@@ -276,17 +268,19 @@ class _Patience:
     """A busy handler that asks every millisecond until a deadline. SQLite counts the calls of one wait from 0."""
 
     def __init__(self) -> None:
+        self.limit_s = BUSY_S
         self._deadline = 0.0
 
     def __call__(self, calls: int) -> bool:
         now = time.monotonic()
         if calls == 0:
-            self._deadline = now + BUSY_S
+            self._deadline = now + self.limit_s
         time.sleep(_BUSY_STEP_S)
         return now < self._deadline
 
 
-def _as_dict(cursor: apsw.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
+def as_dict(cursor: apsw.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
+    """A row tracer: rows as dicts."""
     return {column[0]: value for column, value in zip(cursor.get_description(), row, strict=True)}
 
 

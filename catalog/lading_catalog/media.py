@@ -86,14 +86,13 @@ def put(conn: Connection, items: Sequence[NewMedium], defaults: tables.Defaults,
         if routed is None:
             routed = sets[col.id, item.destinations] = tables.resolve(conn, col, item.destinations, defaults)
         object_id = _object(conn, item)
+        # Also where the medium is there already: its own copies may be lost, and a move unlinks the source after this.
+        if not _local_replica(conn, object_id, item, file_matches) and item.file is not None:
+            result.unused.append(item.file.key)
         if not item.again and (known := _same(conn, object_id, col.id, item.name)) is not None:
             result.ulids.append(known)
             result.new.append(False)
-            if item.file is not None:
-                result.unused.append(item.file.key)
             continue
-        if not _local_replica(conn, object_id, item, file_matches) and item.file is not None:
-            result.unused.append(item.file.key)
         ulid = item.ulid or new_ulid(now, conn.random_bytes)
         conn.run(
             "INSERT INTO row (tbl_id, ulid, scalars) VALUES (?, ?, ?)",
@@ -193,6 +192,27 @@ def exists(conn: Connection, ulids: Iterable[str]) -> bool:
     wanted = list(ulids)
     found: int = conn.value("SELECT count(*) FROM medium WHERE ulid IN (SELECT value FROM json_each(?))", (json.dumps(wanted),))
     return found == len(set(wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the catalog knows of some bytes. `ulid`: of a medium that has them, one with a destination first, deleted ones last."""
+
+    sha256: bytes
+    safe: bool
+    ulid: str
+
+
+def known(conn: Connection, digests: Iterable[bytes]) -> list[Known]:
+    """Those of `digests` that some medium has, or had before it was deleted."""
+    found = conn.rows(
+        "SELECT o.sha256, EXISTS (SELECT 1 FROM safe s WHERE s.id = o.id) AS safe, coalesce("
+        " (SELECT ulid FROM medium m WHERE m.object_id = o.id ORDER BY m.set_id IS NULL, m.id LIMIT 1),"
+        " (SELECT ulid FROM deleted_medium d WHERE d.object_id = o.id ORDER BY d.id DESC LIMIT 1)) AS ulid"
+        " FROM json_each(?) j CROSS JOIN object o ON o.sha256 = unhex(j.value) WHERE ulid IS NOT NULL",
+        (json.dumps([d.hex() for d in digests]),),
+    )
+    return [Known(sha256, bool(safe), ulid) for sha256, safe, ulid in found]
 
 
 def find(conn: Connection, text: str, *, deleted: bool = False, many: bool = False) -> list[str]:

@@ -130,9 +130,7 @@ def receipt(at_ms: int, waited_s: float, shown: Sequence[Json], reasons: Sequenc
         "safe_count": len(safe),
         "size_bytes": sum(m["size_bytes"] or 0 for m in shown),
         "media": [_receipt_line(m) for m in shown],
-        "not_safe": [
-            {"id": m["id"], "name": m["name"], **_first_reason(why.get(m["id"]))} for m in shown if m["state"] != "safe"
-        ],
+        "not_safe": [{"id": m["id"], "name": m["name"], **first_reason(why.get(m["id"]))} for m in shown if m["state"] != "safe"],
     }
 
 
@@ -147,7 +145,7 @@ def _receipt_line(m: Json) -> Json:
     }  # fmt: skip
 
 
-def _first_reason(why: Json | None) -> Json:
+def first_reason(why: Json | None) -> Json:
     """What holds a medium up: the first destination that is not done, or why it has none."""
     if why is None:
         return {"reason": "queued", "sentence": "Waiting for its turn."}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lading_catalog.connection import Connection
@@ -45,7 +46,21 @@ def status(conn: Connection, daemon: Daemon, limits: Limits, disk_free_bytes: in
         destinations = [_destination(row, counters, now) for row in conn.dicts(_DESTINATIONS)]
         waiting = conn.value("SELECT count(*) FROM (SELECT 1 FROM tombstone LIMIT 100000)")
         catalog_id = conn.value("SELECT v FROM meta WHERE k = 'catalog_id'")
-    local_n, local_size = counters.get((0, "present"), (0, 0))
+    local = counters.get((0, "present"), (0, 0))
+    return _shape(now, daemon, limits, disk_free_bytes, (catalog_id, conn.home), media, local, holds, destinations, waiting)
+
+
+def nothing_yet(now_ms: int, home: Path, daemon: Daemon, limits: Limits, disk_free_bytes: int) -> Json:
+    """lading.status/1 of a home that does not exist yet."""
+    media = dict.fromkeys(("safe", "pending", "blocked", "local_only", "lost", "deleted"), 0)
+    holds = dict.fromkeys(("unsafe", "evictable", "pinned"), (0, 0))
+    return _shape(now_ms, daemon, limits, disk_free_bytes, (None, home), media, (0, 0), holds, [], 0)
+
+
+def _shape(
+    now: int, daemon: Daemon, limits: Limits, disk_free_bytes: int, catalog: tuple[str | None, Path], media: dict[str, int],
+    local: tuple[int, int], holds: dict[str, tuple[int, int]], destinations: list[Json], waiting: int,
+) -> Json:  # fmt: skip
     living = {state: media[state] for state in ("safe", "pending", "blocked", "local_only", "lost")}
     result: Json = {
         "schema": "lading.status/1",
@@ -60,11 +75,11 @@ def status(conn: Connection, daemon: Daemon, limits: Limits, disk_free_bytes: in
             "last_seen_at": when(now if daemon.running else daemon.last_seen_at_ms),
             "paused": False,
         },
-        "catalog": {"id": catalog_id, "home": str(conn.home), "schema_version": SCHEMA_VERSION},
+        "catalog": {"id": catalog[0], "home": str(catalog[1]), "schema_version": SCHEMA_VERSION},
         "media": {"total": sum(living.values()), **living, "deleted": media["deleted"]},
         "local": {
-            "objects": local_n,
-            "size_bytes": local_size,
+            "objects": local[0],
+            "size_bytes": local[1],
             "budget_bytes": limits.budget_bytes,
             "unsafe_bytes": holds["unsafe"][1],
             "evictable_bytes": holds["evictable"][1],

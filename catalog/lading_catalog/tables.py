@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lading_catalog import stores
 from lading_catalog.connection import Connection
@@ -71,6 +72,29 @@ def column(conn: Connection, table: str, name: str, kind: str | None = None) -> 
     if kind is not None and kind != found.kind:
         raise ConfigError(f"The column {table}.{name} holds {found.kind} media, not {kind}.", hint="Choose another column.")
     return found
+
+
+_COUNT_MAX = 100_000
+
+
+def columns(conn: Connection, defaults: Defaults) -> list[dict[str, Any]]:
+    """All columns as `lading table ls` shows them. `destinations_from`: column, configuration or nowhere (this disk only by default);
+    `media` counts up to 100,000 (`media_capped`); `moving`: old media are being brought to new destinations."""
+    found = conn.rows(
+        "SELECT t.name, c.name, c.kind, c.type, c.set_given, c.set_id, c.moving_after IS NOT NULL,"
+        " (SELECT count(*) FROM (SELECT 1 FROM medium m WHERE m.col_id = c.id LIMIT ?))"
+        " FROM tbl t JOIN col c ON c.tbl_id = t.id WHERE NOT t.closing ORDER BY t.name, c.name",
+        (_COUNT_MAX,),
+    )
+    return [
+        {
+            "schema": "lading.column/1", "table": table, "column": name, "kind": kind, "type": type_,
+            "destinations": stores.set_uris(conn, of_set) if given else list(defaults.of_kind(kind)),
+            "destinations_from": "column" if given else "configuration" if defaults.of_kind(kind) else "nowhere",
+            "media": n, "media_capped": n == _COUNT_MAX, "moving": bool(moving),
+        }
+        for table, name, kind, type_, given, of_set, moving, n in found
+    ]  # fmt: skip
 
 
 def resolve(conn: Connection, of: Column, explicit: Sequence[str] | None, defaults: Defaults) -> tuple[int | None, bool]:

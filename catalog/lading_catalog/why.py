@@ -31,8 +31,8 @@ class Seen:
 
 
 def reason_of(seen: Seen, daemon_running: bool) -> str:
-    """The one reason that a person has to know first. What somebody must mend comes before what time will mend; the object's own
-    trouble (its bytes changed, it is archived) before its store's; a daemon that is not there explains all that is only waiting."""
+    """The one reason that a person has to know first: the object's own trouble (its bytes changed, it is archived) before all else;
+    then a daemon that is not there, because what it last saw of the store may be history; then the store's; then the object's."""
     if seen.state == "present":
         return "done"
     if seen.error_code in ("source_changed", "archived"):

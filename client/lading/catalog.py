@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +15,15 @@ from typing import Any
 import apsw
 
 from lading import mime
-from lading.intake import Source, Taken, intake, remove_source, take
+from lading.intake import Intake, Source, Taken, intake, remove_source, take
 from lading.medium import Medium, Receipt, receipt_of
 from lading_catalog import doorbell, localstore, lock, media, shapes, stores, tables
 from lading_catalog import why as reasons
 from lading_catalog.config import Config, load
 from lading_catalog.connection import WalReplaced, open_catalog
-from lading_catalog.errors import CatalogError, ConfigError, NoDaemon, NotFound, NotSafeYet
+from lading_catalog.errors import CatalogError, ConfigError, Error, NoDaemon, NotFound, NotSafeYet
 from lading_catalog.ids import new_ulid
+from lading_catalog.query import query as run_query
 from lading_catalog.replicas import PRIORITIES
 from lading_catalog.status import Daemon, Limits, disk_free, status
 
@@ -32,6 +33,7 @@ _NO_DAEMON_S = 10.0  # a wait without time-out gives a daemon that restarts this
 _WAL_VALVE_BYTES = 64 << 20
 
 Destinations = str | Sequence[str] | None
+Each = Callable[[int, Error | None], None]
 
 
 def open(  # noqa: A001  (the contract: lading.open, like gzip.open)
@@ -222,12 +224,32 @@ class Catalog:
             documents = shapes.media(self._conn, self.home, [ulid for _, ulid in found])
         return documents, found[-1][0] if len(found) == limit else None
 
+    def refresh(self, which: Iterable[Medium]) -> None:
+        """`Medium.refresh` for many, with few queries. Raises NotFound."""
+        wanted = list(which)
+        for start in range(0, len(wanted), 500):
+            part = wanted[start : start + 500]
+            with self._lock:
+                found = {s["id"]: s for s in shapes.media(self._conn, self.home, [m._ulid for m in part])}
+            for medium in part:
+                if medium.id not in found:
+                    raise NotFound(f"There is no medium {medium.id}.")
+                medium._shape = found[medium.id]
+
+    def known(self, digests: Iterable[bytes]) -> dict[bytes, tuple[bool, Medium]]:
+        """Of these SHA-256 the ones that some medium has or, before it was deleted, had: whether the content is safe, and a medium."""
+        with self._lock:
+            return {k.sha256: (k.safe, Medium(self, k.ulid)) for k in media.known(self._conn, digests)}
+
+    def safe(self, paths: Iterable[str | os.PathLike[str]]) -> shapes.Json:
+        """Whether the content of these files and folders is safe at its destinations (lading.safe/1); see lading.safe."""
+        from lading.safe import safe
+
+        return safe(self, paths)
+
     def status(self) -> shapes.Json:
         """lading.status/1"""
-        free, total = disk_free(self.home)
-        limits = Limits(
-            self.config.cache_size.of(total), self.config.min_free.of(total), int(self.config.warn_unsafe_after.s * 1000)
-        )
+        limits, free = limits_of(self.config)
         with self._lock:
             return status(self._conn, self.daemon(), limits, free)
 
@@ -315,14 +337,18 @@ class Catalog:
         doorbell.ring(self.home)
         return n
 
+    def columns(self) -> list[shapes.Json]:
+        """All columns with their destinations (lading.column/1)."""
+        with self._lock:
+            return tables.columns(self._conn, self._defaults)
+
     def destinations(self) -> list[stores.StoreRow]:
         with self._lock:
             return stores.destinations(self._conn)
 
     def sql(self, query: str, bindings: Mapping[str, Any] | Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """A read-only query over the documented views (docs/sql.md)."""
-        with self._lock:
-            return self._conn.query(query, bindings)
+        """The rows of a read-only query over the documented views (docs/sql.md). Raises ConfigError for what is wrong with it."""
+        return run_query(self.home, query, bindings, time_limit_s=self.config.sql_time_limit_s)
 
     # -- what a Medium asks ----------------------------------------------------------------------------------------------------
 
@@ -364,6 +390,7 @@ class Batch:
         self._moves: list[Taken] = []
         self.media: list[Medium] = []
         self.new: list[bool] = []
+        self.unmoved: list[Intake] = []  # of a move: recorded, but the source could not be removed or has changed since
 
     def __enter__(self) -> Batch:
         return self
@@ -405,18 +432,38 @@ class Batch:
         move: bool = False,
         priority: str = "normal",
         again: bool = True,
+        each: Each | None = None,
     ) -> list[Medium]:
-        """As `put`, for many; several threads write and sync. Raises the first error, after which the batch should end."""
+        """As `put`, for many; several threads write and sync. Raises the first error, after which the batch should end, unless there
+        is `each`: it is called with the index of each source, in order, and its Error or None, and those that fail are left out."""
         number = _check(kind, priority)
-        whats = [intake(*s) if isinstance(s, tuple) else intake(s) for s in sources]
         session = self._catalog._open_session()
-        with ThreadPoolExecutor(min(_WRITERS, max(1, len(whats)))) as pool:
-            futures = [pool.submit(take, session, what) for what in whats]
-            errors = [e for f in futures if (e := f.exception()) is not None]
-            taken = [f.result() for f in futures if f.exception() is None]
+
+        def one(source: Source | tuple[Source, str | bytes]) -> Taken:
+            return take(session, intake(*source) if isinstance(source, tuple) else intake(source))
+
+        many = list(sources)
+        taken: list[Taken] = []
+        error: BaseException | None = None
+        with ThreadPoolExecutor(min(_WRITERS, max(1, len(many)))) as pool:
+            futures = [pool.submit(one, source) for source in many]
+            try:
+                for index, future in enumerate(futures):
+                    failed = future.exception()
+                    if failed is None:
+                        taken.append(future.result())
+                    elif each is None or not isinstance(failed, Error):
+                        error = error or failed
+                    if each is not None and (failed is None or isinstance(failed, Error)):
+                        each(index, failed)
+            except BaseException:  # Ctrl-C: what has not begun does not begin, what is running ends, and all of it is taken back
+                pool.shutdown(cancel_futures=True)
+                done = [f.result() for f in futures if not f.cancelled() and f.exception() is None]
+                session.settle((t.staged for t in done), keep=False)
+                raise
         found = [self._add(t, table, column, kind, destination, move, number, None, again) for t in taken]
-        if errors:
-            raise errors[0]
+        if error is not None:
+            raise error
         return found
 
     def commit(self) -> None:
@@ -427,8 +474,7 @@ class Batch:
             self._items, self._taken, moves, self._moves = [], [], self._moves, []
         self.new += result.new
         self.media += [Medium(self._catalog, ulid) for ulid in result.ulids]
-        for taken in moves:
-            remove_source(taken)
+        self.unmoved += [taken.intake for taken in moves if not remove_source(taken)]
 
     def discard(self) -> None:
         """Take back what was put since the last commit."""
@@ -460,9 +506,23 @@ class Batch:
                 again,
             )
         )
-        if move:
+        if move and not _inside(self._catalog.home, taken.intake):
             self._moves.append(taken)
         return Medium(self._catalog, ulid)
+
+
+def _inside(home: Path, what: Intake) -> bool:
+    """Whether a source lies in the home: it may be the very copy that the put relies on, and is never moved away."""
+    return what.path is not None and Path(os.path.realpath(os.fsdecode(what.path))).is_relative_to(os.path.realpath(home))
+
+
+def limits_of(config: Config) -> tuple[Limits, int]:
+    """The limits of a configuration on the disk that holds, or will hold, its home; and the bytes that are free there."""
+    place = Path(config.home)
+    while not place.exists():
+        place = place.parent
+    free, total = disk_free(place)
+    return Limits(config.cache_size.of(total), config.min_free.of(total), int(config.warn_unsafe_after.s * 1000)), free
 
 
 def _uris(destination: Destinations) -> tuple[str, ...] | None:

@@ -12,12 +12,17 @@ from watchdog.observers.api import BaseObserver
 from lading_catalog import doorbell
 
 
+# A touch: `attrib` since watchdog 7, `modified` before. Not what opening and closing the file say.
+_RINGS = ("attrib", "modified")
+
+
 class _Handler(FileSystemEventHandler):
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        self._ring()
+        if event.event_type in _RINGS:
+            self._ring()
 
 
 def listen(home: Path, ring: Callable[[], None]) -> BaseObserver:

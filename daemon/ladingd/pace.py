@@ -25,6 +25,7 @@ class Pace:
         self._sleep = sleep
         self._clock = clock
         self._free_until = 0.0
+        self.transactions = 0  # so far: whether there is anything to checkpoint
         self.slice = 32  # rows a transaction; follows what HOLD_MAX_MS allows
 
     @contextmanager
@@ -36,6 +37,7 @@ class Pace:
         began = self._clock()
         with self.conn.writing(durable=durable) as conn:
             yield conn
+        self.transactions += 1
         ended = self._clock()
         held_ms = (ended - began) * 1000
         self._free_until = ended + (ended - began)

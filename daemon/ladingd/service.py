@@ -22,7 +22,7 @@ import lading
 from lading_catalog import doorbell, journal, localstore, media, migrate, replicas, safety, stores
 from lading_catalog.config import Config
 from lading_catalog.connection import CATALOG_FILE, open_catalog, refuse_bad_place
-from lading_catalog.errors import CatalogUpgraded
+from lading_catalog.errors import CatalogError, CatalogUpgraded
 from lading_catalog.lock import DaemonLock
 from ladingd import bell, destinations
 from ladingd.api import Api
@@ -35,7 +35,8 @@ from ladingd.workers.replicate import Replicator
 log = structlog.get_logger()
 
 LOOK_EVERY_S = 5.0  # the safety net behind the doorbell: a look at data_version
-DRAIN_S = 8.0  # a stop lets transfers finish for so long; the rest is re-queued
+DRAIN_S = 7.0  # a stop lets transfers finish for so long; the rest is re-queued
+LIVE_AGAIN_S = 5.0
 _NEVER_AUTOCHECKPOINT = 0
 
 
@@ -74,13 +75,25 @@ class Service:
         lock = DaemonLock(self.home, lading.__version__, self._started_ms)
         try:
             self._migrate()
-            self._conn = open_catalog(self.home, make=False, wal_pages=_NEVER_AUTOCHECKPOINT)
-            try:
-                self._serve(lock)
-            finally:
-                self._conn.close()
+            while not self._stopping.is_set():
+                try:
+                    self._live(lock)
+                except CatalogUpgraded:
+                    raise
+                except CatalogError as e:
+                    # A full or failing disk. Crash-only: begin a new life, whose start is the recovery, until it goes again.
+                    log.error("catalog.failed", error=e.detail, hint=e.hint, next_try_in_s=LIVE_AGAIN_S)
+                    self._stopping.wait(LIVE_AGAIN_S)
         finally:
             lock.release()
+
+    def _live(self, lock: DaemonLock) -> None:
+        self._replicators = {}
+        self._conn = open_catalog(self.home, make=False, wal_pages=_NEVER_AUTOCHECKPOINT)
+        try:
+            self._serve(lock)
+        finally:
+            self._conn.close()
 
     def _serve(self, lock: DaemonLock) -> None:
         self._begin()
@@ -152,7 +165,8 @@ class Service:
                     replicator.stopping = True
             if drained_at < float("inf") and (time.monotonic() >= drained_at or not self._busy()):
                 for replicator in self._replicators.values():
-                    replicator.step(self._conn.now_ms())  # what finished last is confirmed, not repeated
+                    while replicator.step(self._conn.now_ms()) == 0:
+                        pass  # what finished last is confirmed, not repeated
                 return
             now_version = self._conn.data_version()
             rung = self._wake.is_set()
@@ -182,11 +196,7 @@ class Service:
         now = self._conn.now_ms()
         self._know_destinations()
         workers: list[Worker] = [self._planner, *self._replicators.values(), self._keeper]
-        try:
-            waits = [worker.step(now) for worker in workers]
-        except CatalogUpgraded:
-            log.error("catalog.upgraded")
-            raise
+        waits = [worker.step(now) for worker in workers]
         return min((w for w in waits if w is not None), default=None)
 
     def _know_destinations(self) -> None:

@@ -4,8 +4,8 @@
 -- while a daemon runs. Names of counters end in `_n`. States are words. Media are never counted with a scan: what `status` shows
 -- is kept in `counter`, `media_tally` and `hold_tally` by triggers.
 
--- What there is one of: catalog_id, min_copies, min_writer (the oldest schema version that may write), epoch (which life of the
--- daemon), clock_ms (the catalog clock).
+-- What there is one of: catalog_id, min_copies, epoch (which life of the daemon), clock_ms (the catalog clock), review_after
+-- (safety.py).
 CREATE TABLE meta (
   k TEXT PRIMARY KEY,
   v ANY NOT NULL
@@ -232,6 +232,6 @@ CREATE TABLE journal (
 CREATE INDEX journal_at ON journal (at_ms);
 
 INSERT INTO store (id, uri, role) VALUES (0, 'local', 'local');
-INSERT INTO meta (k, v) VALUES ('min_copies', 9223372036854775807), ('min_writer', 1), ('epoch', 0), ('clock_ms', 0);
+INSERT INTO meta (k, v) VALUES ('min_copies', 9223372036854775807), ('epoch', 0), ('clock_ms', 0);
 INSERT INTO media_tally (state, n) VALUES ('local_only', 0), ('pending', 0), ('blocked', 0), ('safe', 0), ('lost', 0), ('deleted', 0);
 INSERT INTO hold_tally (hold, n, size_bytes) VALUES ('unsafe', 0, 0), ('pinned', 0, 0), ('evictable', 0, 0), ('unused', 0, 0);

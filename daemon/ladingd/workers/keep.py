@@ -15,7 +15,7 @@ TRIM_EVERY_MS = 600_000
 
 @dataclass
 class Keeper:
-    """`dirty` is set by the service when the catalog has changed."""
+    """`dirty` is set by the service when others have changed the catalog; what the daemon wrote itself the pace counts."""
 
     conn: Connection
     pace: Pace
@@ -23,6 +23,7 @@ class Keeper:
     dirty: bool = True
     _last_checkpoint_ms: int = field(default=0)
     _last_trim_ms: int = field(default=0)
+    _transactions: int = field(default=0)
 
     def step(self, now_ms: int) -> float | None:
         before_ms = now_ms - int(self.journal_keep_s * 1000)
@@ -32,6 +33,8 @@ class Keeper:
                     journal.trim(conn, before_ms, self.pace.slice * 4)
                 return 0
             self._last_trim_ms = now_ms
+        if self._transactions != self.pace.transactions:
+            self._transactions, self.dirty = self.pace.transactions, True
         if not self.dirty:
             return None
         since_ms = abs(now_ms - self._last_checkpoint_ms)

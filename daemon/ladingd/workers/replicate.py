@@ -105,8 +105,8 @@ class Replicator:
 
     @property
     def busy(self) -> int:
-        """How many claims are out."""
-        return len(self._running)
+        """How many claims are out, and whether the store is being opened."""
+        return len(self._running) + self._opening
 
     def step(self, now_ms: int) -> float | None:
         if self._opened:
@@ -154,7 +154,7 @@ class Replicator:
             if not self._outcomes:
                 return []
             out = len(self._running)
-            if len(self._outcomes) < min(self.pace.slice, out) and waited_ms < GATHER_MS:
+            if len(self._outcomes) < min(self.pace.slice, out) and waited_ms < GATHER_MS and not self.stopping:
                 return []
             found = [self._outcomes.popleft() for _ in range(min(len(self._outcomes), self.pace.slice))]
             self._first_outcome = time.monotonic()
@@ -219,7 +219,7 @@ class Replicator:
             assert error is not None
             self.health.refusals = 0 if some_good else self.health.refusals + (error.reason == "refused")
             whole = error.reason in OF_THE_STORE or self.health.refusals >= REFUSALS_IN_A_ROW
-            if whole and gate_ms is None and not some_good:
+            if whole and gate_ms is None and (not some_good or error.reason == "throttled"):
                 gate_ms = self._close_gate(conn, error, now_ms)
             if whole and gate_ms is not None:
                 due_ms = now_ms  # the gate holds it back, not its own pause: when the store is back, all go at once
@@ -249,8 +249,7 @@ class Replicator:
             "destination.failed", destination=self.row.uri, reason=error.reason, error=error.detail, next_try_in_s=round(pause, 1)
         )
         if error.permanent and self.store is not None:
-            self.store.close()  # new credentials are read when it is opened again
-            self.store = None
+            self.store = None  # new credentials are read when it is opened again; transfers under way still use the old one
         self._aligning = True
         return next_ms
 
@@ -272,7 +271,7 @@ class Replicator:
         """Until something is due; None while only a finished transfer or the doorbell can bring more."""
         if self._outcomes:
             return GATHER_MS
-        if self.row.paused or self.stopping or self._opening or self.busy >= 2 * self.concurrency:
+        if self.row.paused or self.stopping or self._opening or len(self._running) >= 2 * self.concurrency:
             return None
         if self.row.state != "ok" and self._running:
             return None
