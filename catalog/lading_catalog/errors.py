@@ -145,3 +145,4 @@ class CatalogUpgraded(CatalogError):
 
 class ConfigError(Error):
     urn, title, status, exit_code = "config", "Wrong configuration", 400, 78
+    reason, permanent = "refused", True  # to a daemon that meets one at a destination

@@ -12,6 +12,7 @@ from lading_catalog.connection import Connection
 from lading_catalog.errors import ConfigError, Error
 
 LOCAL = 0  # the id of the local store
+SUPPORTED = ("file", "s3")  # the providers that the daemon has: a destination that nobody can bring anything to is refused
 
 # A store's reason to be in the state that its last failure gave it; every other code leaves it `unreachable`.
 _STATE_OF_ERROR = {
@@ -52,11 +53,16 @@ def get(conn: Connection, store_id: int) -> StoreRow:
 def destination_id(conn: Connection, uri: str, endpoints: Collection[str] = ()) -> int:
     """The id of a destination, made if it is new. Raises ConfigError for a wrong URI and for one inside another destination."""
     wanted = uris.parse(uri, endpoints)
+    if wanted.provider not in SUPPORTED:
+        raise ConfigError(
+            f"{wanted.uri}: this version of Lading cannot send to such a store yet.",
+            hint="Today: s3://bucket/prefix/ and file:///path/.",
+        )
     found = conn.value("SELECT id FROM store WHERE uri = ?", (wanted.uri,))
     if found is not None:
         return int(found)
     for (other,) in conn.rows("SELECT uri FROM store WHERE role = 'destination'"):
-        if uris.nested(wanted, uris.parse(other, endpoints)):
+        if uris.nested(wanted, uris.parse(other, {*endpoints, *uris.endpoint_name(other)})):
             raise ConfigError(
                 f"{wanted.uri} and {other} lie inside each other; each destination needs a place of its own.",
                 hint="Use the existing one, or a folder beside it.",

@@ -86,6 +86,12 @@ def parse(text: str, endpoints: Collection[str] = ()) -> Destination:
         raise ConfigError(f"The destination {redacted(text)} {what}.", hint=instead) from None
 
 
+def endpoint_name(uri: str) -> list[str]:
+    """[NAME] of a canonical s3+NAME URI, else []: known once, it may have left the configuration since."""
+    scheme = uri.partition("://")[0]
+    return [scheme[3:]] if scheme.startswith("s3+") else []
+
+
 def nested(a: Destination, b: Destination) -> bool:
     """Whether one lies inside the other: what a restore or a check of one finds would belong to the other too.
 

@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == "run":
             command.add_argument("--exit-when-idle", action="store_true", help="leave when nothing is owed any more")
         else:
+            command.add_argument("--moved", action="store_true", help="it is the same store under a new address")
             command.add_argument("uri")
     given = parser.parse_args(argv)
     try:
@@ -60,7 +61,7 @@ def _probe(config: Config, given: argparse.Namespace) -> int:
     row = next((r for r in stores.destinations(conn) if r.uri == uri), None) if conn is not None else None
     if row is not None:
         known = row.probe
-    facts = destinations.probe(config, uri, known)
+    facts = destinations.probe(config, uri, known, moved=given.moved)
     if conn is not None and row is not None:
         with conn.writing():
             stores.tested(conn, row.id, facts)

@@ -35,7 +35,7 @@ def open_store(uri: str, settings: StoreSettings, facts: Mapping[str, Any] | Non
         from ladingd.stores.directory import DirectoryStore
 
         return DirectoryStore(uri, unquote(rest), marker=(facts or {}).get("marker"))
-    if scheme == "s3":
+    if scheme == "s3" or scheme.startswith("s3+"):
         from ladingd.stores.s3 import S3Store
 
         bucket, _, prefix = rest.partition("/")
