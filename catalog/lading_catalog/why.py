@@ -140,7 +140,7 @@ def _words(reason: str, row: Json, seen: Seen, since: int, now: int) -> tuple[st
     )
     hint = (seen.store_hint if seen.store_state != "ok" and seen.store_error_code == reason else seen.hint) or seen.store_hint
     length = ago(max(0, now - since))
-    detail = error.rstrip(".")
+    detail = error.removeprefix(f"{uri}: ").rstrip(".")
     test = f"then: lading destination test {uri}"
     words: dict[str, tuple[str, str | None]] = {
         "done": (f"In {uri}, verified {length} ago.", None),

@@ -61,7 +61,7 @@ def test_an_empty_mount_point_is_not_the_disk(root: Path, make_upload: Callable[
     root.rename(root.with_name("unmounted"))
     root.mkdir()
     for act in _operations(_store(root, marker), make_upload(b"x")):
-        with pytest.raises(Unavailable, match="is not mounted: its marker is missing"):
+        with pytest.raises(Unavailable, match="not mounted, its marker is missing"):
             act()
     assert list(root.iterdir()) == []
 

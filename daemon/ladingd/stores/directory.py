@@ -47,7 +47,9 @@ class DirectoryStore:
             root_fd = os.open(self._root, FOLDER_FLAGS)
         except OSError as e:
             if isinstance(e, (FileNotFoundError, NotADirectoryError)):
-                raise Unavailable(f"{self.uri} is not there", hint="mount the disk, or make the directory", uri=self.uri) from e
+                raise Unavailable(
+                    f"{self.uri}: the folder is not there", hint="mount the disk, or make the directory", uri=self.uri
+                ) from e
             raise translate(e, f"{self.uri}: open") from e
         try:
             if self.marker is not None:
@@ -170,7 +172,7 @@ class DirectoryStore:
         for error in failed.values():
             raise error
         if not whole or not listed or any(self.entries(key)):
-            raise Damaged(f"{self.uri} did not keep, list and delete what was written to it", uri=self.uri)
+            raise Damaged(f"{self.uri}: it did not keep, list and delete what was written to it", uri=self.uri)
         facts = {"proof": "read", "algorithm": "sha256", "marker": marker}
         return Probe({**facts, "round_trip_s": round_trip_s, "clock_offset_s": None})
 

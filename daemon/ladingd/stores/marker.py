@@ -35,10 +35,10 @@ def check_marker(root_fd: int, expected: str, uri: str) -> None:
     """Raises Unavailable unless this is the disk that was remembered."""
     found = read_marker(root_fd)
     if found is None:
-        raise Unavailable(f"{uri} is not mounted: its marker is missing", hint="mount the disk; nothing was written", uri=uri)
+        raise Unavailable(f"{uri}: not mounted, its marker is missing", hint="mount the disk; nothing was written", uri=uri)
     if found != expected:
         raise Unavailable(
-            f"{uri} is another disk: its marker differs from the one remembered",
+            f"{uri}: another disk is mounted there, its marker differs from the one remembered",
             hint="mount the right disk, or add this one as a destination of its own",
             uri=uri,
         )

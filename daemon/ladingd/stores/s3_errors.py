@@ -105,6 +105,22 @@ PERMISSIONS = {
     "ListObjectsV2": "s3:ListBucket",
 }
 
+_SAYS: dict[Kind, str] = {
+    "unreachable": "the store cannot be reached, or failed",
+    "throttled": "the store asks to go slower",
+    "no_credentials": "the store accepts no credentials of ours, or none were found",
+    "no_bucket": "there is no such bucket",
+    "refused": "the store refuses the request",
+    "region": "the bucket is in another region",
+    "clock": "the store says that this machine's clock is wrong",
+    "missing": "there is no such object",
+    "missing_bucket_or_key": "nothing answers under this address like an S3 store",
+    "damaged": "what arrived was not what was sent",
+    "full": "the store is full",
+    "archived": "the object is in cold storage",
+    "too_large": "the object is too large for this store",
+}
+
 _HINTS: dict[Kind, str] = {
     "no_credentials": "put valid keys into ~/.aws/credentials (a profile: `s3_profile`), AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or log in again with `aws sso login`",
@@ -125,16 +141,17 @@ def from_code(
     kind = CODES.get(code) or STATUSES.get(status) or ("unreachable" if status >= 500 else "refused")
     if kind == "missing_bucket_or_key" and operation == "HeadObject":
         kind = "missing"
-    said = " ".join(word for word in (str(status), code if code != str(status) else "") if word)
-    return _make(kind, f"answered {said}", operation, uri, key, retry_after_s, code=code, status=status)
+    words = " ".join(word for word in (str(status), code if code != str(status) else "") if word)
+    return _make(kind, f"answered {words}", operation, uri, key, retry_after_s, code=code, status=status)
 
 
 def _make(
     kind: Kind, what: str, operation: str, uri: str, key: str | None, retry_after_s: float | None = None, **about: Any
 ) -> Error:
-    where = f"{uri}{key or ''}"
-    detail = f"{where}: {operation} {what}"
-    hint = _HINTS.get(kind, "")
+    lacking = f"{PERMISSIONS.get(operation, operation)} on {uri}"
+    said = f"the credentials lack {lacking}" if kind == "denied" else _SAYS.get(kind, "the store failed")
+    detail = f"{uri}: {said} ({operation} {what})"
+    hint = f"allow {lacking}" if kind == "denied" else _HINTS.get(kind, "")
     if key is not None:
         about["key"] = key
     if kind in ("unreachable", "throttled"):
@@ -142,7 +159,6 @@ def _make(
     if kind == "missing_bucket_or_key":  # a 404 that does not say NoSuchKey is no word on the object: never Missing
         return Unavailable(detail, hint=hint, **about)
     if kind == "denied":
-        hint = f"the credentials lack {PERMISSIONS.get(operation, operation)} on {where}"
         return Refused(detail, hint=hint, **about)
     if kind in ("no_credentials", "no_bucket"):
         return Refused(detail, reason=kind, hint=hint, **about)
