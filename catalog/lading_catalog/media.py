@@ -175,14 +175,31 @@ def pin(conn: Connection, ulid: str, pinned: bool) -> bool:
     return bool(conn.run("UPDATE medium SET pinned = ? WHERE ulid = ?", (pinned, ulid)))
 
 
+# A medium without destination whose column has one by now: the daemon has yet to move it there (tables.move_step).
+_MOVES_SOON = (
+    "m.set_id IS NULL AND NOT m.set_given AND EXISTS"
+    " (SELECT 1 FROM col c WHERE c.id = m.col_id AND c.moving_after IS NOT NULL AND c.set_id IS NOT NULL)"
+)
+
+
 def open_ones(conn: Connection, ulids: Sequence[str]) -> list[str]:
     """Of these media, in their order, those that may yet become safe by waiting."""
     found = conn.rows(
         "SELECT m.ulid FROM json_each(?) j CROSS JOIN medium m ON m.ulid = j.value JOIN object o ON o.id = m.object_id"
-        " WHERE m.set_id IS NOT NULL AND o.state IN ('pending', 'blocked', 'local_only')",
+        f" WHERE m.set_id IS NOT NULL AND o.state IN ('pending', 'blocked', 'local_only') OR {_MOVES_SOON}",
         (json.dumps(list(ulids)),),
     )
     return [u for (u,) in found]
+
+
+def moves_soon(conn: Connection, ulid: str) -> bool:
+    """Whether the daemon is about to give this medium, which has no destination, the one that its column has by now."""
+    return conn.one(f"SELECT 1 FROM medium m WHERE m.ulid = ? AND {_MOVES_SOON}", (ulid,)) is not None
+
+
+def routed(conn: Connection) -> list[str]:
+    """All media that have a destination, or that the daemon is about to give one."""
+    return [u for (u,) in conn.rows(f"SELECT m.ulid FROM medium m WHERE m.set_id IS NOT NULL OR {_MOVES_SOON} ORDER BY m.id")]
 
 
 # -- finding -----------------------------------------------------------------------------------------------------------------------

@@ -55,13 +55,11 @@ def query(
 
 
 def _authorize(action: int, first: str | None, second: str | None, database: str | None, inside: str | None) -> int:
-    """`inside`: the view through which a private table is read; None where the statement names the table itself."""
+    """`inside`: the view through which a private table is read; None where the statement names the table itself, and also, with an
+    empty column (`second`), for a table of a flattened view of which no column is read: that shows no more than how many rows it has."""
     if action == apsw.SQLITE_READ:
-        return (
-            apsw.SQLITE_OK
-            if inside is not None or not first or first in PUBLIC or first in _TABLE_FUNCTIONS
-            else apsw.SQLITE_DENY
-        )
+        named = first in PUBLIC or first in _TABLE_FUNCTIONS
+        return apsw.SQLITE_OK if inside is not None or not first or not second or named else apsw.SQLITE_DENY
     return apsw.SQLITE_OK if action in _ALLOWED else apsw.SQLITE_DENY
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lading_catalog.connection import Connection
 from lading_catalog.localstore import matches
+from lading_catalog.media import moves_soon
 from lading_catalog.shapes import Json, media, when
 
 START_DAEMON = "Start it: lading daemon (or as a service: systemctl --user start lading)"
@@ -89,6 +90,12 @@ def why(conn: Connection, home: Path, ulid: str, daemon_running: bool) -> Json:
     }
     if shape["state"] == "deleted":
         result.update(reason="deleted", sentence="It was deleted.", do=None)
+    elif not answers and moves_soon(conn, ulid):
+        result.update(
+            reason="queued" if daemon_running else "no_daemon",
+            sentence="Its column has a new destination, and it has not been its turn to be moved there yet.",
+            do=None if daemon_running else START_DAEMON,
+        )
     elif not answers:
         result.update(
             reason="no_destination",

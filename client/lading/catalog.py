@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -53,7 +54,8 @@ class Catalog:
         self.config = config
         self.home = Path(config.home)
         self._conn = open_catalog(self.home, make=make)
-        doorbell.prepare(self.home)
+        with contextlib.suppress(OSError):  # the daemon makes it too, and looks now and then without it
+            doorbell.prepare(self.home)
         self._lock = threading.RLock()
         self._session: localstore.Session | None = None
         self._defaults = tables.Defaults(
@@ -146,14 +148,24 @@ class Catalog:
                     session.publish(t.staged for t in taken)
                     result = self._commit(items, taken)
             except BaseException as e:
-                unsure = isinstance(e, CatalogError) and isinstance(e.__cause__, apsw.IOError)
-                session.settle((t.staged for t in taken), keep=False, unsure=unsure)
+                self._take_back(session, taken, e)
                 raise
         unused = set(result.unused)
         session.settle((t.staged for t in taken if t.staged.key in unused), keep=False)
         session.settle((t.staged for t in taken if t.staged.key not in unused), keep=True)
         doorbell.ring(self.home)
         return result
+
+    def _take_back(self, session: localstore.Session, taken: Sequence[Taken], error: BaseException) -> None:
+        """After an error nothing is left, unless it is recorded all the same: a Ctrl-C that arrives during the commit shows after it."""
+        unsure = isinstance(error, CatalogError) and isinstance(error.__cause__, apsw.IOError)
+        staged = [t.staged for t in taken]
+        try:
+            kept = {s.key for s in staged if s.published and media.has_local_copy(self._conn, s.key, s.sha256)}
+        except CatalogError:
+            kept, unsure = set(), True
+        session.settle((s for s in staged if s.key in kept), keep=True)
+        session.settle((s for s in staged if s.key not in kept), keep=False, unsure=unsure)
 
     def _relies_on_copies(self, items: Sequence[media.NewMedium], taken: Sequence[Taken]) -> list[bool]:
         """For each item: whether the local store, or an earlier item of the batch, has its bytes already."""
@@ -314,7 +326,7 @@ class Catalog:
 
     def _routed(self) -> list[str]:
         with self._lock:
-            return [u for (u,) in self._conn.rows("SELECT ulid FROM medium WHERE set_id IS NOT NULL ORDER BY id")]
+            return media.routed(self._conn)
 
     def _still_open(self, ulids: Sequence[str]) -> list[str]:
         """Those that are neither safe nor beyond waiting."""
@@ -506,7 +518,9 @@ class Batch:
                 again,
             )
         )
-        if move and not _inside(self._catalog.home, taken.intake):
+        if move and _inside(self._catalog.home, taken.intake):
+            self.unmoved.append(taken.intake)
+        elif move:
             self._moves.append(taken)
         return Medium(self._catalog, ulid)
 
