@@ -70,11 +70,22 @@ BEGIN
   WHERE hold IN (OLD.hold, NEW.hold);
 END;
 
+-- Deleted are those that no undelete has put back; that it was deleted stays recorded.
 CREATE TRIGGER deleted_tally_in AFTER INSERT ON deleted_medium
 BEGIN
   UPDATE media_tally SET n = n + 1 WHERE state = 'deleted';
 END;
+CREATE TRIGGER deleted_tally_again AFTER UPDATE OF deleted_at_ms ON deleted_medium
+BEGIN
+  UPDATE media_tally SET n = n + 1 WHERE state = 'deleted';
+END;
+CREATE TRIGGER deleted_tally_back AFTER INSERT ON medium
+WHEN EXISTS (SELECT 1 FROM deleted_medium WHERE id = NEW.id)
+BEGIN
+  UPDATE media_tally SET n = n - 1 WHERE state = 'deleted';
+END;
 CREATE TRIGGER deleted_tally_out AFTER DELETE ON deleted_medium
+WHEN NOT EXISTS (SELECT 1 FROM medium WHERE id = OLD.id)
 BEGIN
   UPDATE media_tally SET n = n - 1 WHERE state = 'deleted';
 END;

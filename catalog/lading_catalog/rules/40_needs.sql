@@ -29,6 +29,8 @@ BEGIN
     SELECT NEW.id, 'nothing needs it', lading_now() WHERE NEW.need_n = 0 AND NEW.state <> 'damaged';
 END;
 
+-- In which order needs come and go: what is not there yet comes first and goes last. Else an object would look safe in between, and
+-- the journal would say so.
 CREATE TRIGGER medium_in AFTER INSERT ON medium
 BEGIN
   UPDATE object SET media_n = media_n + 1, routed_n = routed_n + (NEW.set_id IS NOT NULL), pins_n = pins_n + NEW.pinned
@@ -36,7 +38,9 @@ BEGIN
   DELETE FROM tombstone WHERE replica_id IN
     (SELECT id FROM replica WHERE object_id = NEW.object_id AND store_id = 0 AND state IN ('wanted', 'copying', 'present'));
   INSERT INTO need (medium_id, object_id, store_id)
-    SELECT NEW.id, NEW.object_id, store_id FROM dest_set_store WHERE set_id = NEW.set_id;
+    SELECT NEW.id, NEW.object_id, d.store_id FROM dest_set_store d WHERE d.set_id = NEW.set_id
+    ORDER BY EXISTS (SELECT 1 FROM replica r WHERE r.object_id = NEW.object_id AND r.store_id = d.store_id
+                     AND r.state IN ('wanted', 'copying', 'present') AND r.state = 'present');
 END;
 
 -- The medium goes first, then its needs: an object that loses its last medium must not look safe for a moment.
@@ -44,6 +48,9 @@ CREATE TRIGGER medium_out BEFORE DELETE ON medium
 BEGIN
   UPDATE object SET media_n = media_n - 1, routed_n = routed_n - (OLD.set_id IS NOT NULL), pins_n = pins_n - OLD.pinned
     WHERE id = OLD.object_id;
+  DELETE FROM need WHERE medium_id = OLD.id AND EXISTS
+    (SELECT 1 FROM replica r WHERE r.object_id = OLD.object_id AND r.store_id = need.store_id
+     AND r.state IN ('wanted', 'copying', 'present') AND r.state = 'present');
   DELETE FROM need WHERE medium_id = OLD.id;
   INSERT INTO tombstone (replica_id, reason, at_ms)
     SELECT r.id, 'nothing needs it', lading_now() FROM object o JOIN replica r ON r.object_id = o.id
@@ -54,7 +61,11 @@ BEGIN
                               created_at_ms, modified_at_ms, sha256, size_bytes, deleted_at_ms)
     SELECT OLD.id, OLD.ulid, OLD.row_id, OLD.col_id, OLD.object_id, OLD.set_id, OLD.set_given, OLD.priority, OLD.pinned, OLD.name,
            OLD.mime, OLD.created_at_ms, OLD.modified_at_ms, o.sha256, o.size_bytes, lading_now()
-    FROM object o WHERE o.id = OLD.object_id;
+    FROM object o WHERE o.id = OLD.object_id
+    -- An undelete put it back under its id; now it is deleted again, as it is now.
+    ON CONFLICT (id) DO UPDATE SET set_id = excluded.set_id, set_given = excluded.set_given, priority = excluded.priority,
+      pinned = excluded.pinned, name = excluded.name, sha256 = excluded.sha256, size_bytes = excluded.size_bytes,
+      deleted_at_ms = excluded.deleted_at_ms;
 END;
 
 CREATE TRIGGER row_out BEFORE DELETE ON row
@@ -68,7 +79,12 @@ WHEN OLD.set_id IS NOT NEW.set_id
 BEGIN
   UPDATE object SET routed_n = routed_n + (NEW.set_id IS NOT NULL) - (OLD.set_id IS NOT NULL) WHERE id = NEW.object_id;
   INSERT INTO need (medium_id, object_id, store_id)
-    SELECT NEW.id, NEW.object_id, store_id FROM dest_set_store WHERE set_id = NEW.set_id;
+    SELECT NEW.id, NEW.object_id, d.store_id FROM dest_set_store d WHERE d.set_id = NEW.set_id
+    ORDER BY EXISTS (SELECT 1 FROM replica r WHERE r.object_id = NEW.object_id AND r.store_id = d.store_id
+                     AND r.state IN ('wanted', 'copying', 'present') AND r.state = 'present');
+  DELETE FROM need WHERE medium_id = OLD.id AND EXISTS
+    (SELECT 1 FROM replica r WHERE r.object_id = OLD.object_id AND r.store_id = need.store_id
+     AND r.state IN ('wanted', 'copying', 'present') AND r.state = 'present');
   DELETE FROM need WHERE medium_id = OLD.id;
 END;
 CREATE TRIGGER medium_pin AFTER UPDATE OF pinned ON medium
@@ -92,11 +108,16 @@ BEGIN
   SELECT RAISE(ABORT, 'a set of destinations never changes');
 END;
 
--- A damaged copy is set aside with its key and its bytes; the need moves to a new replica with a new key.
+-- A damaged copy is set aside with its key and its bytes; the need moves to a new replica with a new key. The need is taken off in
+-- the same statement: in two, the object would look safe in between.
+CREATE TRIGGER replica_lose_need BEFORE UPDATE OF state ON replica
+WHEN NEW.state = 'damaged' AND NEW.need_n > 0
+BEGIN
+  SELECT RAISE(ABORT, 'a damaged copy has no need: set need_n = 0 with the state');
+END;
 CREATE TRIGGER replica_lose AFTER UPDATE OF state ON replica
 WHEN NEW.state = 'damaged' AND OLD.state <> 'damaged' AND OLD.need_n > 0
 BEGIN
-  UPDATE replica SET need_n = 0 WHERE id = NEW.id;
   INSERT INTO replica (object_id, store_id, key, state, need_n, priority, wanted_at_ms, due_at_ms)
     VALUES (NEW.object_id, NEW.store_id, lading_key_again(OLD.key), 'wanted', OLD.need_n, 0, lading_now(), lading_now());
 END;
