@@ -70,22 +70,33 @@ class Connection:
 
     def _open(self) -> None:
         self._pid = os.getpid()
-        self._wal_inode = 0
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
         try:
             db = apsw.Connection(os.fspath(self.path), flags=flags)
-        except (apsw.CantOpenError, apsw.PermissionsError) as e:
+        except apsw.Error as e:
             raise CatalogError(f"Cannot open the catalog {self.path}: {e}.", hint="lading doctor") from e
         self._db = db
         self._patience = _Patience()
         db.set_busy_handler(self._patience)
         try:
+            # Closing the last connection writes the WAL into the file: not for a file that is refused.
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._check_identity()
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
             self._set_pragmas()
+            # The log is open since the first read. Taken here and not at the first write: it may be replaced in between.
+            self._wal_inode = self._inode_of_wal()
+        except CatalogError:
+            db.close()
+            raise
         except apsw.NotADBError as e:
+            db.close()
             raise CatalogError(
                 f"{self.path} is not a catalog: {e}.", hint="Choose another home, or restore: lading restore URI"
             ) from e
+        except apsw.Error as e:
+            db.close()
+            raise CatalogError(f"Cannot open the catalog {self.path}: {e}.", hint="lading doctor") from e
         functions: tuple[tuple[str, Any, int], ...] = (
             ("lading_now", lambda: self.now_ms(), 0),
             ("lading_key", self._new_key, 4),
@@ -148,7 +159,12 @@ class Connection:
 
     def rows(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
         self._same_process()
-        return self._db.execute(sql, bindings).fetchall()
+        try:
+            return self._db.execute(sql, bindings).fetchall()
+        except apsw.Error as e:
+            if (ours := _translated(e, self.path)) is not None:
+                raise ours from e
+            raise
 
     def one(self, sql: str, bindings: Bindings = ()) -> tuple[Any, ...] | None:
         rows = self.rows(sql, bindings)
@@ -186,29 +202,20 @@ class Connection:
         """A writing transaction, committed at the end and rolled back on an error. `durable=False` only where losing the commit
         in a power cut does no more than repeat work. Raises CatalogUpgraded, CatalogError (busy), WalReplaced after the commit."""
         self._same_process()
-        if durable != self._durable:
-            self._db.execute(f"PRAGMA synchronous = {2 if durable else 1}")
-            self._durable = durable
-        try:
+        try:  # BEGIN too: a Ctrl-C that arrives during it shows after it
+            if durable != self._durable:
+                self._db.execute(f"PRAGMA synchronous = {2 if durable else 1}")
+                self._durable = durable
             self._db.execute("BEGIN IMMEDIATE")
-        except apsw.BusyError as e:
-            raise CatalogError(f"The catalog was locked by another process for {BUSY_S:.0f} s.", hint="lading doctor") from e
-        except apsw.FullError as e:
-            raise disk_full(self.path) from e
-        try:
             if self.value("PRAGMA user_version") != SCHEMA_VERSION:
                 raise CatalogUpgraded("Another process has migrated the catalog; open it again.")
-            if not self._wal_inode:
-                self._wal_inode = self._inode_of_wal()
             yield self
             self._db.execute("COMMIT")
         except BaseException as e:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            if isinstance(e, apsw.FullError):
-                raise disk_full(self.path) from e
-            if isinstance(e, apsw.IOError):
-                raise CatalogError(f"Writing to the catalog {self.path} failed: {e}.", hint="Check the disk.") from e
+            if (ours := _translated(e, self.path)) is not None:
+                raise ours from e
             raise
         if self._inode_of_wal() != self._wal_inode:
             self.reopen()
@@ -258,7 +265,7 @@ class Connection:
     def _inode_of_wal(self) -> int:
         try:
             return os.stat(f"{self.path}-wal").st_ino
-        except FileNotFoundError:
+        except OSError:
             return -1
 
     def _same_process(self) -> None:
@@ -284,6 +291,19 @@ class _Patience:
 def as_dict(cursor: apsw.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
     """A row tracer: rows as dicts."""
     return {column[0]: value for column, value in zip(cursor.get_description(), row, strict=True)}
+
+
+def _translated(e: BaseException, path: Path) -> CatalogError | None:
+    """What the disk or another process did to the catalog, in our words; None for everything else: a bug, or a rule that refused."""
+    if isinstance(e, apsw.FullError):
+        return disk_full(path)
+    if isinstance(e, apsw.BusyError):
+        return CatalogError(f"The catalog was locked by another process for {BUSY_S:.0f} s.", hint="lading doctor")
+    if isinstance(e, (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError)):
+        return CatalogError(f"Using the catalog {path} failed: {e}.", hint="Check the disk; nothing was recorded.")
+    if isinstance(e, apsw.CorruptError):
+        return CatalogError(f"The catalog {path} is damaged: {e}.", hint="lading restore URI brings back a backup.")
+    return None
 
 
 def disk_full(path: Path) -> CatalogError:
@@ -320,5 +340,8 @@ def open_catalog(home: Path, *, make: bool = True, **kwargs: Any) -> Connection:
         if not make:
             raise CatalogError(f"There is no catalog in {home}.", hint="lading put FILE makes one.")
         refuse_bad_place(home, file)
-        create(home, file)
+        try:
+            create(home, file)
+        except (OSError, apsw.Error) as e:
+            raise CatalogError(f"Cannot make a catalog in {home}: {e}.", hint="Check the disk and the permissions.") from e
     return Connection(home, **kwargs)

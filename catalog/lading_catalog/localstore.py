@@ -23,7 +23,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from lading_catalog import durable
 from lading_catalog.errors import Error, Full
@@ -34,7 +34,9 @@ OBJECTS, STAGING, ORPHANS = "objects", "staging", "orphans"
 SHARDS = 256
 _FILES_A_SHARD = 1000  # a session stays in one folder for so many files, so that a batch syncs one folder
 _CHUNK_BYTES = 1 << 20
-_UNSURE = ".unsure"  # ending of a temporary name whose commit failed without telling whether it may yet show
+_UNSURE = (
+    "-unsure"  # ending of a temporary name whose commit failed without telling whether it may yet show; no file's own ending
+)
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _NO_CLONE = (
     errno.EOPNOTSUPP,
@@ -62,6 +64,10 @@ class Staged:
     published: bool = False
 
 
+class ReadFailed(OSError):
+    """The source could not be read: not an error of this disk."""
+
+
 class SourceChanged(Error):
     urn, title, status, reason = "source-changed", "The file changed while it was read", 409, "source_changed"
 
@@ -75,9 +81,9 @@ def prepare(home: Path) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o700)
     _sync_path(objects)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(home / ORPHANS, 0o700)  # the last: it says that all others are there
     _sync_path(home)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(home / ORPHANS, 0o700)  # the last: it says that all others are there, and durably
 
 
 def matches(home: Path, key: str, size_bytes: int, inode: int, mtime_ns: int) -> bool:
@@ -103,15 +109,11 @@ class Session:
         self._left = 0
         self._shard = ""
         self._shards: dict[str, int] = {}  # shard → descriptor, for linkat and fsync
-        prepare(home)
-        # Made under a name that recovery does not look at, locked, then renamed: no moment in which it stands there unlocked.
-        name = f"{os.getpid()}-{os.urandom(6).hex()}"
-        self.folder = home / STAGING / name
-        making = home / STAGING / f".{name}"
-        os.mkdir(making, 0o700)
-        self._fd = os.open(making, durable.FOLDER_FLAGS)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        os.rename(making, self.folder)
+        try:
+            prepare(home)
+            self.folder, self._fd = _locked_folder(home / STAGING)
+        except OSError as e:
+            raise translated(e, home) from e
 
     def close(self) -> None:
         """Leftovers stay for `recover`, which knows which of them have a row."""
@@ -130,7 +132,15 @@ class Session:
 
     def stage(self, source: BinaryIO | bytes, ext: str, *, clone_fd: int | None = None) -> Staged:
         """Write the bytes of `source` under a temporary name, hashed on the way and synced. `clone_fd`: the descriptor of a regular
-        file that may be cloned instead of copied where the file system can. Raises Full, OSError; then no file is left."""
+        file that may be cloned instead of copied where the file system can. Raises Full, Error, ReadFailed; then no file is left."""
+        try:
+            return self._stage(source, ext, clone_fd)
+        except ReadFailed:
+            raise
+        except OSError as e:
+            raise translated(e, self.home) from e
+
+    def _stage(self, source: BinaryIO | bytes, ext: str, clone_fd: int | None) -> Staged:
         key = self._new_key(ext)
         tmp = key.removeprefix(f"{OBJECTS}/").replace("/", "-")  # says its final name: recovery needs no search
         fd = os.open(tmp, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._fd)
@@ -144,11 +154,9 @@ class Session:
             if found.st_size != size:
                 raise OSError(errno.EIO, "the file is not as long as what was written to it")
             return Staged(tmp, key, sha256, size, found.st_ino, found.st_mtime_ns, head)
-        except BaseException as e:
+        except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(tmp, dir_fd=self._fd)
-            if isinstance(e, OSError):
-                raise translated(e, self.home) from e
             raise
         finally:
             os.close(fd)
@@ -161,15 +169,14 @@ class Session:
             for item in staged:
                 if not item.published:
                     folder_fd = self._shard_fd(item.key)
+                    done.append(item)  # before: a Ctrl-C that arrives during the call shows after it
                     durable.link_new(item.tmp, os.path.basename(item.key), self._fd, folder_fd)
-                    done.append(item)
                     touched.add(folder_fd)
             for folder_fd in touched:
                 durable.sync_folder(folder_fd)
         except BaseException as e:
             for item in done:
-                with contextlib.suppress(OSError):
-                    os.unlink(os.path.basename(item.key), dir_fd=self._shard_fd(item.key))
+                self._unname(item)
             if isinstance(e, OSError):
                 raise translated(e, self.home) from e
             raise
@@ -180,14 +187,22 @@ class Session:
         """After the commit (`keep`) drop the temporary names; without one, the final names too. `unsure`: the commit failed in a way
         that may yet show as done after a power cut; the temporary name stays, and `recover` gives the file its name back then."""
         for item in staged:
-            if item.published and not keep:
-                with contextlib.suppress(OSError):
-                    os.unlink(os.path.basename(item.key), dir_fd=self._shard_fd(item.key))
             with contextlib.suppress(OSError):
-                if unsure and item.published:
+                if unsure and item.published:  # before the final name goes: at every moment one of them stands
                     os.rename(item.tmp, item.tmp + _UNSURE, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-                else:
+            if not keep:
+                self._unname(item)
+            with contextlib.suppress(OSError):
+                if not (unsure and item.published):
                     os.unlink(item.tmp, dir_fd=self._fd)
+
+    def _unname(self, item: Staged) -> None:
+        """Take the final name away again, if it is this item's."""
+        name = os.path.basename(item.key)
+        with contextlib.suppress(OSError):
+            folder_fd = self._shard_fd(item.key)
+            if os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_ino == item.inode:
+                os.unlink(name, dir_fd=folder_fd)
 
     def _new_key(self, ext: str) -> str:
         with self._mutex:
@@ -210,6 +225,22 @@ class Session:
             return self._shards[shard]
 
 
+def _locked_folder(staging: Path) -> tuple[Path, int]:
+    """A new folder and the descriptor that holds its lock. Recovery may sweep it in the moment before it is locked: then another."""
+    while True:
+        folder = staging / f"{os.getpid()}-{os.urandom(6).hex()}"
+        os.mkdir(folder, 0o700)
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(folder, durable.FOLDER_FLAGS)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                os.stat(folder)
+            except BaseException:
+                os.close(fd)
+                raise
+            return folder, fd
+
+
 def translated(e: OSError, home: Path) -> Error:
     """An error of the local disk, in our words."""
     if e.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -227,7 +258,16 @@ def _chunks(source: BinaryIO | bytes) -> Iterator[bytes]:
         if len(source):
             yield bytes(source)
         return
-    while chunk := source.read(_CHUNK_BYTES):
+    while True:
+        chunk: Any = None
+        try:
+            chunk = source.read(_CHUNK_BYTES)
+        except OSError as e:
+            raise ReadFailed(e.errno, os.strerror(e.errno or 0)) from e
+        if chunk is None:  # a raw file that does not block says "nothing yet"; that is not its end
+            raise ReadFailed(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        if not chunk:
+            return
         yield chunk
 
 
@@ -302,20 +342,25 @@ def recover(home: Path, has_row: Callable[[str, bytes], bool]) -> int:
     found = 0
     for folder, fd in abandoned_sessions(home):
         for tmp in os.listdir(fd):
-            shard, _, name = tmp.removesuffix(_UNSURE).partition("-")
-            final = home / OBJECTS / shard / name
-            named = os.path.lexists(final)
-            if (named or tmp.endswith(_UNSURE)) and has_row(f"{OBJECTS}/{shard}/{name}", _hash_of(tmp, fd)):
-                if not named:
-                    os.link(tmp, final, src_dir_fd=fd, follow_symlinks=False)
-                    _sync_path(final.parent)
-            elif named and os.path.samestat(os.lstat(final), os.stat(tmp, dir_fd=fd, follow_symlinks=False)):
-                os.unlink(final)
-            os.unlink(tmp, dir_fd=fd)
-            found += 1
+            with contextlib.suppress(OSError):  # one that cannot be read or removed stays, and keeps nothing else from going on
+                _settle_leftover(home, tmp, fd, has_row)
+                found += 1
         with contextlib.suppress(OSError):
             os.rmdir(folder)
     return found
+
+
+def _settle_leftover(home: Path, tmp: str, folder_fd: int, has_row: Callable[[str, bytes], bool]) -> None:
+    shard, _, name = tmp.removesuffix(_UNSURE).partition("-")
+    final = home / OBJECTS / shard / name
+    named = os.path.lexists(final)
+    if (named or tmp.endswith(_UNSURE)) and has_row(f"{OBJECTS}/{shard}/{name}", _hash_of(tmp, folder_fd)):
+        if not named:
+            os.link(tmp, final, src_dir_fd=folder_fd, follow_symlinks=False)
+            _sync_path(final.parent)
+    elif named and os.path.samestat(os.lstat(final), os.stat(tmp, dir_fd=folder_fd, follow_symlinks=False)):
+        os.unlink(final)
+    os.unlink(tmp, dir_fd=folder_fd)
 
 
 def _hash_of(name: str, folder_fd: int) -> bytes:

@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from lading_catalog.errors import ConfigError, Error, NotFound
 from lading_catalog.keys import split_ext
-from lading_catalog.localstore import Session, SourceChanged, Staged
-from lading_catalog.names import name_value
+from lading_catalog.localstore import ReadFailed, Session, SourceChanged, Staged
+from lading_catalog.names import name_value, printable
 
 Source = str | bytes | os.PathLike[str] | os.PathLike[bytes] | BinaryIO | bytearray | memoryview
 
@@ -60,7 +60,10 @@ def take(session: Session, what: Intake) -> Taken:
         source = what.source
         assert not isinstance(source, (str, os.PathLike))
         data = bytes(source) if isinstance(source, (bytearray, memoryview)) else source
-        return Taken(what, session.stage(data, what.ext), None, None)
+        try:
+            return Taken(what, session.stage(data, what.ext), None, None)
+        except ReadFailed as e:
+            raise _unreadable(e, printable(what.name)) from e
     with _opened(what.path) as (file, before):
         staged = session.stage(file, what.ext, clone_fd=file.fileno())
         after = os.fstat(file.fileno())

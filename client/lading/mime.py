@@ -104,8 +104,10 @@ def _by_prefix(head: bytes) -> str:
 def _by_filetype(head: bytes) -> str:
     if not head:
         return ""
-    import filetype  # 5 to 15 ms, see above
-
+    try:
+        import filetype  # 5 to 15 ms, see above
+    except (ImportError, OSError):  # no descriptor left to load it with: a put does not fail for that
+        return ""
     kind = filetype.guess(head)
     return _OTHER_NAMES.get(kind.mime, kind.mime) if kind else ""
 
