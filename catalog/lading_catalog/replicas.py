@@ -173,7 +173,7 @@ def release_abandoned(conn: Connection, epoch: int, limit: int) -> int:
 
 def lose(conn: Connection, replica_id: int) -> bool:
     """present → damaged: set aside with its key and bytes. Where it was needed, the schema wants a new one in its place."""
-    return bool(conn.run("UPDATE replica SET state = 'damaged' WHERE id = ? AND state = 'present'", (replica_id,)))
+    return bool(conn.run("UPDATE replica SET state = 'damaged', need_n = 0 WHERE id = ? AND state = 'present'", (replica_id,)))
 
 
 def drop(conn: Connection, replica_id: int, seen_state: str) -> bool:

@@ -51,8 +51,8 @@ WHEN NEW.state = 'present' AND iif(NEW.store_id = 0, NEW.inode IS NULL OR NEW.mt
 BEGIN
   SELECT RAISE(ABORT, 'no proof: a present replica needs one');
 END;
-CREATE TRIGGER replica_proof BEFORE UPDATE OF state ON replica
-WHEN NEW.state = 'present' AND OLD.state <> 'present'
+CREATE TRIGGER replica_proof BEFORE UPDATE OF state, proof_by, proof_algorithm, verified_at_ms, inode, mtime_ns ON replica
+WHEN NEW.state = 'present'
   AND iif(NEW.store_id = 0, NEW.inode IS NULL OR NEW.mtime_ns IS NULL,
           NEW.proof_by IS NULL OR NEW.proof_algorithm IS NULL OR NEW.verified_at_ms IS NULL)
 BEGIN

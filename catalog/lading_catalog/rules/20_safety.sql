@@ -7,6 +7,13 @@ CREATE VIEW safe AS
   SELECT * FROM object
   WHERE need_n > 0 AND media_n > 0 AND safe_n >= min(need_n, (SELECT v FROM meta WHERE k = 'min_copies'));
 
+-- Zero would call everything safe that is not there yet.
+CREATE TRIGGER min_copies_is_one BEFORE UPDATE ON meta
+WHEN NEW.k = 'min_copies' AND (typeof(NEW.v) <> 'integer' OR NEW.v < 1)
+BEGIN
+  SELECT RAISE(ABORT, 'min_copies is at least 1');
+END;
+
 -- Must be empty: media whose object has no copy anywhere.
 CREATE VIEW lost AS SELECT * FROM object WHERE media_n > 0 AND copies_n = 0;
 

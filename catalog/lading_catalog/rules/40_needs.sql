@@ -51,7 +51,9 @@ BEGIN
   DELETE FROM need WHERE medium_id = OLD.id AND EXISTS
     (SELECT 1 FROM replica r WHERE r.object_id = OLD.object_id AND r.store_id = need.store_id
      AND r.state IN ('wanted', 'copying', 'present') AND r.state = 'present');
-  DELETE FROM need WHERE medium_id = OLD.id;
+  DELETE FROM need WHERE medium_id = OLD.id AND NOT EXISTS
+    (SELECT 1 FROM replica r WHERE r.object_id = OLD.object_id AND r.store_id = need.store_id
+     AND r.state IN ('wanted', 'copying', 'present') AND r.state = 'present');
   INSERT INTO tombstone (replica_id, reason, at_ms)
     SELECT r.id, 'nothing needs it', lading_now() FROM object o JOIN replica r ON r.object_id = o.id
     WHERE o.id = OLD.object_id AND o.media_n = 0
@@ -85,7 +87,9 @@ BEGIN
   DELETE FROM need WHERE medium_id = OLD.id AND EXISTS
     (SELECT 1 FROM replica r WHERE r.object_id = OLD.object_id AND r.store_id = need.store_id
      AND r.state IN ('wanted', 'copying', 'present') AND r.state = 'present');
-  DELETE FROM need WHERE medium_id = OLD.id;
+  DELETE FROM need WHERE medium_id = OLD.id AND NOT EXISTS
+    (SELECT 1 FROM replica r WHERE r.object_id = OLD.object_id AND r.store_id = need.store_id
+     AND r.state IN ('wanted', 'copying', 'present') AND r.state = 'present');
 END;
 CREATE TRIGGER medium_pin AFTER UPDATE OF pinned ON medium
 WHEN OLD.pinned <> NEW.pinned
