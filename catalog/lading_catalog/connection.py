@@ -259,7 +259,7 @@ class Connection:
     def wal_bytes(self) -> int:
         try:
             return os.stat(f"{self.path}-wal").st_size
-        except FileNotFoundError:
+        except OSError:
             return 0
 
     def _inode_of_wal(self) -> int:
@@ -313,7 +313,8 @@ def disk_full(path: Path) -> CatalogError:
 def refuse_bad_place(home: Path, file: Path) -> None:
     """Raise CatalogError where a catalog must not live. Nothing is written before this."""
     if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) < SQLITE_MIN:
-        raise CatalogError(f"SQLite {apsw.sqlite_lib_version()} can corrupt a catalog; {'.'.join(map(str, SQLITE_MIN))} or newer is needed.",
+        raise CatalogError(f"SQLite {apsw.sqlite_lib_version()} can corrupt a catalog;"
+                           f" {'.'.join(map(str, SQLITE_MIN))} or newer is needed.",
                            hint="pip install --upgrade apsw")  # fmt: skip
     if home.is_symlink():
         raise CatalogError(f"The home {home} is a symbolic link.", hint="Set `home` to the folder that it points to.")
@@ -336,12 +337,12 @@ def open_catalog(home: Path, *, make: bool = True, **kwargs: Any) -> Connection:
 
     Raises CatalogError. Many processes may do this at once on a fresh home: one creates, the others find it."""
     file = home / CATALOG_FILE
-    if not os.path.lexists(file):
-        if not make:
-            raise CatalogError(f"There is no catalog in {home}.", hint="lading put FILE makes one.")
-        refuse_bad_place(home, file)
-        try:
+    try:
+        if not os.path.lexists(file):
+            if not make:
+                raise CatalogError(f"There is no catalog in {home}.", hint="lading put FILE makes one.")
+            refuse_bad_place(home, file)
             create(home, file)
-        except (OSError, apsw.Error) as e:
-            raise CatalogError(f"Cannot make a catalog in {home}: {e}.", hint="Check the disk and the permissions.") from e
-    return Connection(home, **kwargs)
+        return Connection(home, **kwargs)
+    except (OSError, apsw.Error) as e:
+        raise CatalogError(f"Cannot use the catalog in {home}: {e}.", hint="Check the disk and the permissions.") from e

@@ -115,17 +115,17 @@ def _opened(path: str | bytes) -> Iterator[tuple[BinaryIO, os.stat_result]]:
         raise ConfigError(f"{shown} is no path: {e}.", path=shown) from e
     except OSError as e:
         raise _unreadable(e, shown) from e
-    with os.fdopen(fd, "rb", buffering=0) as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
-            raise ConfigError(
-                f"{shown} is {kind}.", hint="lading put -r is the default for folders on the command line.", path=shown
-            )
-        try:
+    try:
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+                raise ConfigError(
+                    f"{shown} is {kind}.", hint="lading put -r is the default for folders on the command line.", path=shown
+                )
             yield file, found
-        except OSError as e:
-            raise _unreadable(e, shown) from e
+    except OSError as e:
+        raise _unreadable(e, shown) from e
 
 
 def _unreadable(e: OSError, shown: str) -> Error:
