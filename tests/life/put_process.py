@@ -149,8 +149,10 @@ def server() -> Iterator[Server]:
 
 def _serve() -> None:
     """The server itself. Children are ended without cleaning up: what they leave is what a crash leaves."""
+    from lading_catalog.config import load
     from life import put_scenarios as scenarios
 
+    load(home=os.devnull)  # loads modules on its way
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     for line in sys.stdin.buffer:
         scenario, home, again = json.loads(line)
