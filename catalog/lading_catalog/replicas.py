@@ -150,11 +150,6 @@ def release(conn: Connection, failures: Iterable[Failure], epoch: int, now_ms: i
     )
 
 
-def any_owed(conn: Connection, store_id: int) -> list[int]:
-    """One owed replica of the store, due or not: the trial that shows whether the store works again."""
-    return [i for (i,) in conn.rows("SELECT id FROM owed WHERE store_id = ? ORDER BY wanted_at_ms LIMIT 1", (store_id,))]
-
-
 def release_running(conn: Connection, ids: Iterable[int], epoch: int) -> int:
     """copying → wanted for claims whose transfer was cut off by a stop. It may have arrived: the same key is tried again."""
     return sum(

@@ -12,6 +12,7 @@ from lading_catalog.connection import Connection
 from lading_catalog.errors import ConfigError, Error
 
 LOCAL = 0  # the id of the local store
+RETRIED_BY_A_TEST = 100  # replicas: the transaction stays short
 SUPPORTED = ("file", "s3")  # the providers that the daemon has: a destination that nobody can bring anything to is refused
 
 # A store's reason to be in the state that its last failure gave it; every other code leaves it `unreachable`.
@@ -134,9 +135,15 @@ def set_rate(conn: Connection, store_id: int, bytes_per_s: int, now_ms: int) -> 
 
 
 def tested(conn: Connection, store_id: int, facts: dict[str, Any]) -> None:
-    """Somebody has tested the store, and it works: remember what it showed, and let a daemon try it again at once."""
+    """Somebody has tested the store, and it works: remember what it showed, and let a daemon try it again at once; also the first of
+    those that were set back on their own. The others follow once these have arrived."""
     set_probe(conn, store_id, facts)
     conn.run("UPDATE store SET next_try_at_ms = NULL WHERE id = ?", (store_id,))
+    conn.run(
+        "UPDATE replica SET due_at_ms = wanted_at_ms WHERE id IN"
+        " (SELECT id FROM owed WHERE store_id = ? AND blocked = 1 AND priority IN (0, 1, 2) AND due_at_ms > ? LIMIT ?)",
+        (store_id, conn.now_ms(), RETRIED_BY_A_TEST),
+    )
 
 
 def paused(row: StoreRow) -> StoreRow:

@@ -29,7 +29,7 @@ from lading_catalog.errors import Error, Unavailable
 from lading_catalog.replicas import Claim, Failure
 from lading_catalog.stores import StoreRow
 from ladingd.pace import Pace
-from ladingd.retry import pause_s, store_pause_s
+from ladingd.retry import longest_pause_s, pause_s, store_pause_s
 from ladingd.stores.base import Store
 from ladingd.transfers import Outcome, Pool, copy
 
@@ -48,7 +48,7 @@ class Health:
     """What this life of the daemon has seen of the store. What outlives it stands in the catalog."""
 
     failures: int = 0  # closings of the gate since the last success
-    refusals: int = 0  # objects refused since the last success
+    refused: set[int] = field(default_factory=set)  # replicas refused since the last success; one refused again is still one
 
 
 @dataclass
@@ -78,6 +78,7 @@ class Replicator:
         self._mutex = threading.Lock()
         self._aligning = True  # after a start or a change of health: bring what waits in line with the store
         self._sent_bytes, self._sent_since = 0, time.monotonic()
+        self._longest_ms = int(longest_pause_s(self.retry_max_s) * 1000)
         self.stopping = False
 
     # -- called from transfers' threads ------------------------------------------------------------------------------------------
@@ -114,7 +115,7 @@ class Replicator:
         outcomes = self._gather()
         ids = self._claimable(now_ms) if not self.stopping else []
         if not outcomes and not ids:
-            if self._aligning:
+            if (self._aligning or self._unaligned()) and not self.stopping:
                 return self._align()
             return self._next_ms(now_ms)
         sick = [o for o in outcomes if o.error is not None]
@@ -164,26 +165,27 @@ class Replicator:
         """What to claim now: as much as keeps every thread busy until the next step, one as a trial when the gate is closed."""
         if self.row.paused:
             return []
-        gate = self.row.next_try_at_ms
-        if gate is not None and now_ms < gate <= now_ms + self.retry_max_s * 1000:
+        if self._closed_until(now_ms) is not None:
             return []
-        room = min(3 * self.concurrency - len(self._running), self.pace.slice)
+        room = 3 * self.concurrency - len(self._running)
         trial = self.row.state != "ok"
         if (trial and self._running) or room < self.concurrency:
             return []
-        limit = 1 if trial else room
-        retry_max_ms = int(self.retry_max_s * 1000)
-        ids = replicas.claimable(self.conn, self.row.id, now_ms, limit, retry_max_ms)
+        limit = 1 if trial else min(room, self.pace.slice)
+        ids = replicas.claimable(self.conn, self.row.id, now_ms, limit, self._longest_ms)
         if len(ids) < limit:
-            ids += replicas.claimable(self.conn, self.row.id, now_ms, limit - len(ids), retry_max_ms, blocked=True)
-        if not ids and trial:
-            ids = replicas.any_owed(self.conn, self.row.id)
+            ids += replicas.claimable(self.conn, self.row.id, now_ms, limit - len(ids), self._longest_ms, blocked=True)
         if ids and self.store is None:
             if not self._opening:
                 self._opening = True
                 self._pool.submit(self._open_job)
             return []
         return ids
+
+    def _closed_until(self, now_ms: int) -> int | None:
+        """When the closed gate is to be tried; None if it is open."""
+        gate_ms = self.row.next_try_at_ms
+        return gate_ms if gate_ms is not None and now_ms < gate_ms <= now_ms + self._longest_ms else None
 
     def _open_job(self) -> None:
         self._open()
@@ -199,7 +201,7 @@ class Replicator:
             if facts is not None:
                 stores.set_probe(conn, self.row.id, facts)
                 log.info("destination.probed", destination=self.row.uri, proof=facts.get("proof"))
-            self._well(conn)
+                self._well(conn)  # (opened without a probe, it has shown nothing yet)
 
     def _well(self, conn: Connection) -> None:
         self.health = Health()
@@ -214,13 +216,18 @@ class Replicator:
         """Release what failed. Returns when the store is to be tried again, if its gate is closed now."""
         gate_ms: int | None = None
         failures = []
+        if some_good:
+            self.health.refused.clear()
         for outcome in sick:
             error, claim = outcome.error, outcome.claim
             assert error is not None
-            self.health.refusals = 0 if some_good else self.health.refusals + (error.reason == "refused")
-            whole = error.reason in OF_THE_STORE or self.health.refusals >= REFUSALS_IN_A_ROW
+            refused = error.reason == "refused"
+            if refused and not some_good:
+                self.health.refused.add(claim.replica_id)
+            whole = error.reason in OF_THE_STORE or (refused and len(self.health.refused) >= REFUSALS_IN_A_ROW)
             if whole and gate_ms is None and (not some_good or error.reason == "throttled"):
-                gate_ms = self._close_gate(conn, error, now_ms)
+                # Of many transfers that were out when the store went away, the first to fail has closed it.
+                gate_ms = self._closed_until(now_ms) or self._close_gate(conn, error, now_ms)
             if whole and gate_ms is not None:
                 due_ms = now_ms  # the gate holds it back, not its own pause: when the store is back, all go at once
             else:
@@ -253,6 +260,10 @@ class Replicator:
         self._aligning = True
         return next_ms
 
+    def _unaligned(self) -> bool:
+        """Whether something was put meanwhile into a destination that somebody must mend."""
+        return self.row.state in ("blocked", "full") and replicas.next_due_ms(self.conn, self.row.id, blocked=False) is not None
+
     def _align(self) -> float:
         with self.pace.writing(self.pace.slice, durable=False) as conn:
             changed = stores.follow_block(conn, self.row.id, self.pace.slice)
@@ -279,6 +290,5 @@ class Replicator:
         if not dues:
             return None
         due = min(dues)
-        if self.row.next_try_at_ms is not None:
-            due = self.row.next_try_at_ms if self.row.state != "ok" else max(due, self.row.next_try_at_ms)
-        return max(1.0, min(due - now_ms, self.retry_max_s * 1000))
+        due = max(due, self._closed_until(now_ms) or due)
+        return max(1.0, min(due - now_ms, self._longest_ms))
