@@ -41,7 +41,9 @@ def migrate(db: apsw.Connection, schema: list[Traversable] | None = None, rules:
     try:
         version = int(db.execute("PRAGMA user_version").get)
         if version < len(schema):
-            for kind, name in db.execute("SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'view')").fetchall():
+            # Triggers first: a view takes its own with it.
+            laid = "SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'view') ORDER BY type"
+            for kind, name in db.execute(laid).fetchall():
                 db.execute(f'DROP {kind} "{name}"')
             for file in schema[version:] + rules:
                 db.execute(file.read_text(encoding="utf-8"))

@@ -57,7 +57,7 @@ BEGIN
   INSERT INTO tombstone (replica_id, reason, at_ms)
     SELECT r.id, 'nothing needs it', lading_now() FROM object o JOIN replica r ON r.object_id = o.id
     WHERE o.id = OLD.object_id AND o.media_n = 0
-      AND (r.store_id = 0 AND r.state IN ('wanted', 'copying', 'present') OR r.state = 'damaged')
+      AND (r.state IN ('wanted', 'copying', 'present') AND r.store_id = 0 OR r.state IN ('dropping', 'damaged') AND r.state = 'damaged')
       AND NOT EXISTS (SELECT 1 FROM tombstone t WHERE t.replica_id = r.id);
   INSERT INTO deleted_medium (id, ulid, row_id, col_id, object_id, set_id, set_given, priority, pinned, name, mime,
                               created_at_ms, modified_at_ms, sha256, size_bytes, deleted_at_ms)
