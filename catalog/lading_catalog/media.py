@@ -89,7 +89,7 @@ def put(conn: Connection, items: Sequence[NewMedium], defaults: tables.Defaults,
         # Also where the medium is there already: its own copies may be lost, and a move unlinks the source after this.
         if not _local_replica(conn, object_id, item, file_matches) and item.file is not None:
             result.unused.append(item.file.key)
-        if not item.again and (known := _same(conn, object_id, col.id, item.name)) is not None:
+        if not item.again and (known := _same(conn, object_id, col.id, item.name, *routed)) is not None:
             result.ulids.append(known)
             result.new.append(False)
             continue
@@ -120,10 +120,11 @@ def _object(conn: Connection, item: NewMedium) -> int:
     return conn.last_id()
 
 
-def _same(conn: Connection, object_id: int, col_id: int, name: str | bytes) -> str | None:
+def _same(conn: Connection, object_id: int, col_id: int, name: str | bytes, set_id: int | None, set_given: bool) -> str | None:
+    """The medium that makes another one superfluous. Where the call gives destinations, one that has just these."""
     return conn.value(  # type: ignore[no-any-return]
-        "SELECT ulid FROM medium WHERE object_id = ? AND col_id = ? AND name = ? ORDER BY id LIMIT 1",
-        (object_id, col_id, name),
+        "SELECT ulid FROM medium WHERE object_id = ? AND col_id = ? AND name = ? AND (NOT ? OR set_id IS ?) ORDER BY id LIMIT 1",
+        (object_id, col_id, name, set_given, set_id),
     )
 
 
@@ -131,7 +132,8 @@ def _local_replica(conn: Connection, object_id: int, item: NewMedium, file_match
     """Make sure that the object has a present local replica; True if that is the item's own file. An existing copy is relied on only
     if it is still the file that was hashed; else it is set aside. A fetch that is under way loses to the put."""
     live = conn.one(
-        "SELECT id, state, key, inode, mtime_ns FROM replica WHERE object_id = ? AND store_id = 0 AND state IN ('wanted', 'copying', 'present')",
+        "SELECT id, state, key, inode, mtime_ns FROM replica WHERE object_id = ? AND store_id = 0"
+        " AND state IN ('wanted', 'copying', 'present')",
         (object_id,),
     )
     if live is not None:

@@ -114,7 +114,7 @@ def show_destination(app: App, d: dict[str, Any]) -> None:
         parts.append(f"{words.size(d['rate_bytes_per_s'])}/s")
     app.out.result(f"  {', '.join(parts)}")
     if d["error"]:
-        again = f"; next try {words.relative(d['next_try_at'])}" if d["next_try_at"] else ""
+        again = f"; next try {words.due(d['next_try_at'])}" if d["next_try_at"] else ""
         tries = words.count(d["error"]["count"], "failure", "failures")
         app.out.result(f"  {words.visible(d['error']['message'])} ({tries} in {words.since(d['error']['first_at'])}{again})")
         if d["error"]["hint"]:

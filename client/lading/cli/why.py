@@ -66,9 +66,8 @@ def show(app: App, shape: dict[str, Any], name: str) -> None:
     for one in [*shape["destinations"], *([shape] if shape["sentence"] else [])]:
         out.result(f"  {words.visible(one['sentence'])}")
         if one.get("next_try_at"):
-            out.result(
-                f"    {words.count(one['attempts'], 'try', 'tries')} so far, the next {words.relative(one['next_try_at'])}."
-            )
+            tries = f"{words.count(one['attempts'], 'try', 'tries')} so far, the next" if one["attempts"] else "The next try"
+            out.result(f"    {tries} {words.due(one['next_try_at'])}.")
         if one["do"]:
             out.result(f"    {words.visible(one['do'])}")
     local = shape["local"]

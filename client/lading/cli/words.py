@@ -46,6 +46,12 @@ def relative(at: str | None, now: datetime | None = None) -> str:
     return f"{ago(length_ms)} ago" if length_ms > 0 else f"in {ago(-length_ms)}"
 
 
+def due(at: str) -> str:
+    """When something comes: `in 40 s`, or `now` once it is past."""
+    text = relative(at)
+    return "now" if text.endswith("ago") else text
+
+
 def since(at: str | None) -> str:
     """As `relative`, for use after "for": `3 h`."""
     return "1 s" if (text := relative(at)) == "now" else text.removesuffix(" ago")
