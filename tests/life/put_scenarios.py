@@ -108,10 +108,35 @@ def unknown(home: Path) -> None:
         acked(cat.put(content(2)[20:], name=name(2)), -2)
 
 
+def first_batch(home: Path) -> None:
+    go()
+    with lading.open(home) as cat, cat.batch() as puts:
+        media = [puts.put(source(home, number)) for number in (1, 2, 3)]
+        puts.commit()
+        for number, medium in enumerate(media, 1):
+            acked(medium, number)
+
+
+def a_day(home: Path) -> None:
+    """Single, batch with twins, dedup, a move, a copy that was changed, in two sessions with a checkpoint in between."""
+    go()
+    with lading.open(home) as cat:
+        acked(cat.put(source(home, 1)), 1)
+        media = cat.batch()
+        with media as puts:
+            two, twin, three = puts.put(source(home, 2)), puts.put(content(2), name="twin.jpg"), puts.put(source(home, 3))
+        for medium, number in ((two, 2), (twin, 2), (three, 3)):
+            acked(medium, number)
+        acked(cat.put(content(1), name="again.jpg"), 1)
+    with lading.open(home) as cat:
+        acked(cat.put(source(home, 3), move=True), 3)
+        acked(cat.put(source(home, 0), move=True), 0)
+
+
 SCENARIOS: dict[str, Callable[[Path], None]] = {
-    f.__name__: f for f in (single, first, dedup, dedup_changed, batch, move, unknown)
+    f.__name__: f for f in (single, first, dedup, dedup_changed, batch, move, unknown, first_batch, a_day)
 }
-# Contents that each scenario puts after `go`.
+# Contents that each scenario of the crash and error tests puts after `go`; the power-cut tests have their own.
 PUTS = {"single": [1], "first": [1], "dedup": [1], "dedup_changed": [1], "batch": [1, 2, 3], "move": [1], "unknown": [-2]}
 
 
