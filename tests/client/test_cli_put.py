@@ -203,11 +203,20 @@ def test_odd_names_survive_and_cannot_deceive(cli: Cli) -> None:
     shown = {printable(b"odd/" + n) for n in ODD_NAMES}
     assert {line.split("  ")[-1] if "blank" not in line else "odd/ blank " for line in lines} == shown
     for name in ODD_NAMES:
-        got = cli.process("get", b"odd/" + name, "--output", "back")
+        got = cli.run("get", os.fsdecode(b"odd/" + name), "--output", "back")
         assert got.out == f"back/{printable(b'odd/' + name)}\n"
         back = os.path.join(os.fsencode(cli.place), b"back/odd", name)
         with open(back, "rb") as file:
             assert file.read() == b"content of odd/" + name
+
+
+def test_names_do_not_depend_on_the_locale(cli: Cli) -> None:
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    cli.file("odd/漢字.png")
+    cli.process("put", "odd", env=plain)
+    assert names(cli) == ["odd/漢字.png"]
+    cli.process("get", "odd/漢字.png", "-o", "back", env=plain)
+    assert (cli.place / "back/odd/漢字.png").read_bytes() == "content of odd/漢字.png".encode()
 
 
 def test_destinations_of_the_call(cli: Cli) -> None:

@@ -56,8 +56,9 @@ def get(app: App, what: tuple[str, ...], output: str, force: bool) -> int:
 
 def segments(name: str, instead: str) -> list[str]:
     """The way below the output folder for a name: its folders, and nothing that leads up or to the root. `instead`: where nothing is
-    left."""
-    return [part for part in name.split("/") if part not in ("", ".", "..")] or [instead]
+    left. In the form that os functions take, whatever the locale: names are UTF-8 and bytes, not the terminal's."""
+    parts = [part for part in name.split("/") if part not in ("", ".", "..")] or [instead]
+    return [os.fsdecode(part.encode("utf-8", "surrogateescape")) for part in parts]
 
 
 def copy_out(medium: Medium, output: str, force: bool) -> str:
