@@ -210,9 +210,10 @@ class Connection:
             if self.value("PRAGMA user_version") != SCHEMA_VERSION:
                 raise CatalogUpgraded("Another process has migrated the catalog; open it again.")
             yield self
+            self._same_process()
             self._db.execute("COMMIT")
         except BaseException as e:
-            if self._db.in_transaction:
+            if self._pid == os.getpid() and self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             if (ours := _translated(e, self.path)) is not None:
                 raise ours from e
@@ -226,16 +227,19 @@ class Connection:
 
     def run(self, sql: str, bindings: Bindings = ()) -> int:
         """A writing statement inside `writing()`: how many rows it changed itself."""
+        self._same_process()
         self._db.execute(sql, bindings)
         return self._db.changes()
 
     def run_many(self, sql: str, many: Iterable[Bindings]) -> None:
+        self._same_process()
         self._db.executemany(sql, many)
 
     def last_id(self) -> int:
         return self._db.last_insert_rowid()
 
     def reopen(self) -> None:
+        self._same_process()
         self._db.close()
         self._durable = True
         self._open()
