@@ -57,6 +57,22 @@ def migrate(db: apsw.Connection, schema: list[Traversable] | None = None, rules:
     return version
 
 
+def upgrade(file: Path) -> int:
+    """Migrate the catalog in `file` if it is an older one of ours; returns the version it had. Only for the holder of the daemon's
+    lock. What is no catalog, or a newer one, is left alone: opening it says what is wrong."""
+    db = apsw.Connection(os.fspath(file), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
+    try:
+        db.set_busy_timeout(30_000)
+        version = int(db.execute("PRAGMA user_version").get)
+        if db.execute("PRAGMA application_id").get == APPLICATION_ID and version < SCHEMA_VERSION:
+            migrate(db)
+        return version
+    except apsw.NotADBError:
+        return SCHEMA_VERSION
+    finally:
+        db.close()
+
+
 def create(home: Path, file: Path) -> None:
     """Make the home (0700) and, where there is none yet, a new catalog (0600), durably; what stands there already is kept."""
     from lading_catalog.connection import wall_ms

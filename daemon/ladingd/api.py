@@ -155,6 +155,7 @@ class Api:
         self._config = config
         self.path = socket_path.choose(config)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -179,6 +180,8 @@ class Api:
         socket_path.publish(self._config_home(), self.path)
 
     def stop(self) -> None:
+        if self._thread is None:
+            return
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._tell)

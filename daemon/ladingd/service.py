@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-import apsw
 import structlog
+from watchdog.observers.api import BaseObserver
 
 import lading
 from lading_catalog import doorbell, journal, localstore, media, migrate, replicas, safety, stores
@@ -97,29 +97,35 @@ class Service:
 
     def _serve(self, lock: DaemonLock) -> None:
         self._begin()
-        observer = bell.listen(self.home, self.wake)
+        observer = self._listen()
         api = Api(self.config)
-        api.start()
+        try:
+            api.start()
+        except OSError as e:  # copies matter more than questions
+            log.error("socket.failed", error=str(e), hint="Set `socket` in the configuration.")
         try:
             notify("READY=1", f"STATUS=Serving {self.home}")
             log.info("daemon.started", home=str(self.home), epoch=self._epoch, socket=str(api.path), pid=os.getpid())
             self._loop(lock)
             notify("STOPPING=1")
         finally:
-            observer.stop()
+            if observer is not None:
+                observer.stop()
             api.stop()
             self._end()
 
-    def _migrate(self) -> None:
-        db = apsw.Connection(os.fspath(self.home / CATALOG_FILE), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
+    def _listen(self) -> BaseObserver | None:
+        """The doorbell. Where the system has no watches left, the look every few seconds has to do."""
         try:
-            application, version = db.execute("PRAGMA application_id").get, db.execute("PRAGMA user_version").get
-            if application == migrate.APPLICATION_ID and isinstance(version, int) and version < migrate.SCHEMA_VERSION:
-                db.set_busy_timeout(30_000)
-                migrate.migrate(db)
-                log.info("catalog.migrated", from_version=version, to_version=migrate.SCHEMA_VERSION)
-        finally:
-            db.close()
+            return bell.listen(self.home, self.wake)
+        except OSError as e:
+            log.warning("doorbell.failed", error=str(e), hint="Raise fs.inotify.max_user_watches.", look_every_s=LOOK_EVERY_S)
+            return None
+
+    def _migrate(self) -> None:
+        before = migrate.upgrade(self.home / CATALOG_FILE)
+        if before < migrate.SCHEMA_VERSION:
+            log.info("catalog.migrated", from_version=before, to_version=migrate.SCHEMA_VERSION)
 
     def _begin(self) -> None:
         self._pace = Pace(self._conn)
