@@ -10,12 +10,14 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from pathlib import Path
 
 from lading_catalog.errors import Error
 from lading_catalog.status import Daemon
 
 LOCK_FILE = "daemon.lock"
+INSTANT_S = 0.5
 
 
 class AlreadyRunning(Error):
@@ -28,14 +30,10 @@ class DaemonLock:
     def __init__(self, home: Path, version: str, started_at_ms: int) -> None:
         self.path = home / LOCK_FILE
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(self._fd):
             os.close(self._fd)
             other = observe(home)
-            raise AlreadyRunning(
-                f"A daemon (process {other.pid}) already works for {home}.", hint="lading status", pid=other.pid
-            ) from None
+            raise AlreadyRunning(f"A daemon (process {other.pid}) already works for {home}.", hint="lading status", pid=other.pid)
         os.truncate(self._fd, 0)
         os.write(self._fd, json.dumps({"pid": os.getpid(), "version": version, "started_at_ms": started_at_ms}).encode())
 
@@ -46,6 +44,19 @@ class DaemonLock:
     def release(self) -> None:
         self.touch()
         os.close(self._fd)
+
+
+def _taken(fd: int) -> bool:
+    """Take the lock. Who only observes holds it for an instant, many times a second while somebody waits: a daemon holds it longer."""
+    deadline = time.monotonic() + INSTANT_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.002)
 
 
 def observe(home: Path) -> Daemon:

@@ -7,6 +7,7 @@ run in threads of their own and hand back results; the socket is served by anoth
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import threading
@@ -229,7 +230,8 @@ def run(config: Config, *, exit_when_idle: bool = False) -> None:
     service = Service(config, exit_when_idle=exit_when_idle)
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        service.stop()
+        # Not here: this runs between two instructions of the loop, which may just hold the lock inside the event that stop() sets.
+        _thread.start_new_thread(service.stop, ())
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)

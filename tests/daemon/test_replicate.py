@@ -235,8 +235,9 @@ def test_one_bad_object_blocks_no_other(rig: Rig, reason: str, retry_max_s: floa
     if reason != "damaged":
         assert attempts <= minutes + 1
         assert bad.refresh().state == "blocked"
-    assert bad.refresh().replicas[0].error is not None
-    assert bad.replicas[0].error["code"] == reason
+    error_seen = bad.refresh().replicas[0].error
+    assert error_seen is not None
+    assert error_seen["code"] == reason
     assert key not in fake.objects
     assert rig.row().state == "ok"
 
