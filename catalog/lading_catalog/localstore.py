@@ -356,6 +356,9 @@ def _settle_leftover(home: Path, tmp: str, folder_fd: int, has_row: Callable[[st
     named = os.path.lexists(final)
     if (named or tmp.endswith(_UNSURE)) and has_row(f"{OBJECTS}/{shard}/{name}", _hash_of(tmp, folder_fd)):
         if not named:
+            if not final.parent.exists():
+                final.parent.mkdir(mode=0o700)
+                _sync_path(home / OBJECTS)
             os.link(tmp, final, src_dir_fd=folder_fd, follow_symlinks=False)
             _sync_path(final.parent)
     elif named and os.path.samestat(os.lstat(final), os.stat(tmp, dir_fd=folder_fd, follow_symlinks=False)):

@@ -75,6 +75,8 @@ def observe(home: Path) -> Daemon:
         try:
             told = json.loads(os.read(fd, 4096) or b"{}")
         except ValueError:
+            told = None
+        if not isinstance(told, dict):
             told = {}
         return Daemon(running, told.get("pid"), told.get("version"), told.get("started_at_ms"), seen_ms)
     finally:
