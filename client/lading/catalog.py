@@ -490,7 +490,8 @@ class Batch:
 
     def discard(self) -> None:
         """Take back what was put since the last commit."""
-        self._catalog._open_session().settle((t.staged for t in self._taken), keep=False)
+        if self._taken:
+            self._catalog._open_session().settle((t.staged for t in self._taken), keep=False)
         self._items, self._taken, self._moves = [], [], []
 
     def _add(
