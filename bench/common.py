@@ -27,7 +27,7 @@ Rounds = dict[str, list[float]]  # seconds of each round, by contestant
 @contextlib.contextmanager
 def scratch(name: str) -> Iterator[Path]:
     """A folder for one benchmark. Removed at its end only: ext4 is slow to make files for seconds after others were deleted."""
-    base = os.environ.get("LADING_BENCH_DIR")
+    base = os.environ.get("BENCH_DIR")
     folder = Path(tempfile.mkdtemp(prefix=f"lading-bench-{name}-", dir=base))
     try:
         yield folder

@@ -15,7 +15,7 @@ Path = tuple[str, ...]  # ("s3", "endpoint_url"), ("destinations", "s3://b/", "p
 TABLES = ("s3", "azure", "gcs")  # one table each
 NAMED_TABLES = ("endpoints", "destinations")  # one table per name
 SECRETS: frozenset[Path] = frozenset({("api_key",), ("azure", "storage_account_key")})
-NOT_KEYS = ("LADING_CONFIG",)  # ours, but no keys
+NOT_KEYS = ("LADING_CONFIG", "LADING_DEBUG")  # ours, but no keys
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class Connection:
         try:
             db = apsw.Connection(os.fspath(self.path), flags=flags)
         except apsw.Error as e:
-            raise CatalogError(f"Cannot open the catalog {self.path}: {e}.", hint="lading doctor") from e
+            raise CatalogError(f"Cannot open the catalog {self.path}: {e}.", hint="Check the disk and the permissions.") from e
         self._db = db
         self._patience = _Patience()
         db.set_busy_handler(self._patience)
@@ -92,11 +92,11 @@ class Connection:
         except apsw.NotADBError as e:
             db.close()
             raise CatalogError(
-                f"{self.path} is not a catalog: {e}.", hint="Choose another home, or restore: lading restore URI"
+                f"{self.path} is not a catalog: {e}.", hint="Choose another home, or bring this file back from a backup."
             ) from e
         except apsw.Error as e:
             db.close()
-            raise CatalogError(f"Cannot open the catalog {self.path}: {e}.", hint="lading doctor") from e
+            raise CatalogError(f"Cannot open the catalog {self.path}: {e}.", hint="Check the disk and the permissions.") from e
         functions: tuple[tuple[str, Any, int], ...] = (
             ("lading_now", lambda: self.now_ms(), 0),
             ("lading_key", self._new_key, 4),
@@ -302,11 +302,16 @@ def _translated(e: BaseException, path: Path) -> CatalogError | None:
     if isinstance(e, apsw.FullError):
         return disk_full(path)
     if isinstance(e, apsw.BusyError):
-        return CatalogError(f"The catalog was locked by another process for {BUSY_S:.0f} s.", hint="lading doctor")
+        return CatalogError(
+            f"The catalog was locked by another process for {BUSY_S:.0f} s.",
+            hint="Which one holds it: fuser -v catalog.db in the home.",
+        )
     if isinstance(e, (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError)):
         return CatalogError(f"Using the catalog {path} failed: {e}.", hint="Check the disk; nothing was recorded.")
     if isinstance(e, apsw.CorruptError):
-        return CatalogError(f"The catalog {path} is damaged: {e}.", hint="lading restore URI brings back a backup.")
+        return CatalogError(
+            f"The catalog {path} is damaged: {e}.", hint="Bring it back from a backup; the media themselves are untouched."
+        )
     return None
 
 

@@ -3,6 +3,7 @@
     Error
     ├── NotFound            nothing has that id, name or digest
     ├── Ambiguous           several media match; the ids are in `about["ids"]`
+    ├── BadRequest          a query, filter or parameter is wrong
     ├── NotSafeYet          a wait ended before everything was safe (also a TimeoutError); carries the partial receipt
     ├── NoDaemon            the request needs a running daemon
     ├── Refused             the store says no, and will until somebody acts: permissions, credentials, no such bucket
@@ -67,6 +68,10 @@ class NotFound(Error):
 
 class Ambiguous(Error):
     urn, title, status, exit_code = "ambiguous", "More than one match", 409, 2
+
+
+class BadRequest(Error):
+    urn, title, status, exit_code = "bad-request", "Bad request", 400, 2
 
 
 class NotSafeYet(Error, TimeoutError):

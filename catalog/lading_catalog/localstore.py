@@ -2,7 +2,7 @@
 
     <home>/staging/<session>/   temporary names; the folder is flocked while its process lives
     <home>/objects/<shard>/     final names, unique for ever: never the hash alone
-    <home>/orphans/             files without a row that no session explains: kept and reported
+    <home>/orphans/             for files without a row that no session explains; nothing of this store is unlinked by a scan
 
 A write: temporary name → bytes, hashed on the way → fsync file → link to the final name, never overwriting → fsync folder → (the
 caller commits the rows) → unlink the temporary name. A failed fsync is never tried again on the same file: the page is marked clean

@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 
 from lading_catalog.connection import CATALOG_FILE, as_dict
-from lading_catalog.errors import ConfigError, Error
+from lading_catalog.errors import BadRequest, Error
 
 PUBLIC = ("tables", "columns", "rows", "media", "deleted_media", "objects", "replicas", "destinations", "events")
 _ALLOWED = (apsw.SQLITE_SELECT, apsw.SQLITE_FUNCTION, apsw.SQLITE_RECURSIVE)
@@ -29,7 +29,7 @@ class TookTooLong(Error):
 def query(
     home: Path, sql: str, bindings: Mapping[str, Any] | Sequence[Any] = (), *, time_limit_s: float = 10.0
 ) -> list[dict[str, Any]]:
-    """The rows of one query. Raises ConfigError for what is wrong with it, TookTooLong."""
+    """The rows of one query. Raises BadRequest for what is wrong with it, TookTooLong."""
     db = apsw.Connection(os.fspath(home / CATALOG_FILE), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW)
     try:
         db.set_busy_timeout(1000)
@@ -45,11 +45,11 @@ def query(
     except apsw.InterruptError as e:
         raise TookTooLong(f"The query took more than {time_limit_s:g} s.", hint="Ask for less, or raise sql_time_limit.") from e
     except apsw.AuthError as e:
-        raise ConfigError(
+        raise BadRequest(
             f"Only reading is possible here, and only of the views {', '.join(PUBLIC)}.", hint="docs/sql.md describes them."
         ) from e
     except (apsw.Error, TypeError, ValueError) as e:
-        raise ConfigError(f"SQL: {e}.", hint="docs/sql.md describes the views.") from e
+        raise BadRequest(f"SQL: {e}.", hint="docs/sql.md describes the views.") from e
     finally:
         db.close()
 
@@ -59,7 +59,7 @@ def _authorize(action: int, first: str | None, second: str | None, database: str
     empty column (`second`), for a table of a flattened view of which no column is read: that shows no more than how many rows it has."""
     if action == apsw.SQLITE_READ:
         named = first in PUBLIC or first in _TABLE_FUNCTIONS
-        return apsw.SQLITE_OK if inside is not None or not first or not second or named else apsw.SQLITE_DENY
+        return apsw.SQLITE_OK if inside in PUBLIC or not first or not second or named else apsw.SQLITE_DENY
     return apsw.SQLITE_OK if action in _ALLOWED else apsw.SQLITE_DENY
 
 

@@ -146,9 +146,10 @@ def tested(conn: Connection, store_id: int, facts: dict[str, Any]) -> None:
     )
 
 
-def paused(row: StoreRow) -> StoreRow:
-    """The row of a store that the configuration pauses."""
-    return replace(row, paused=True)
+def pause(conn: Connection, row: StoreRow, paused: bool) -> StoreRow:
+    """Let a destination rest, or go on; returns its row as it is then."""
+    conn.run("UPDATE store SET paused = ? WHERE id = ?", (paused, row.id))
+    return replace(row, paused=paused)
 
 
 def follow_block(conn: Connection, store_id: int, limit: int) -> int:

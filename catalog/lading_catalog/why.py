@@ -154,18 +154,18 @@ def _words(reason: str, row: Json, seen: Seen, since: int, now: int) -> tuple[st
         "queued": (f"Waiting for its turn to go to {uri}, for {length}.", None),
         "copying": (f"Being copied to {uri} now.", None),
         "no_daemon": (f"Waiting to go to {uri}; no daemon is running to bring it there.", START_DAEMON),
-        "paused": (f"{uri} is paused.", f"lading destination resume {uri}"),
+        "paused": (f"{uri} is paused.", f"Set paused = false for it in the configuration, and start the daemon again."),
         "unreachable": (
             f"{uri} has not been reachable for {length}: {detail}.",
             hint or "Nothing: it is tried again and again.",
         ),
         "throttled": (f"{uri} asks to go slower.", "Nothing: it goes on by itself."),
-        "refused": (f"Refused by {uri} for {length}: {detail}.", f"{hint or 'Mend the permissions'}, {test}"),
+        "refused": (f"Refused by {uri} for {length}: {detail}.", f"{_start(hint, 'Mend the permissions')}, {test}"),
         "no_credentials": (
             f"No valid credentials for {uri} for {length}: {detail}.",
-            f"{hint or 'Set the credentials'}, {test}",
+            f"{_start(hint, 'Set the credentials')}, {test}",
         ),
-        "no_bucket": (f"{uri} does not exist: {detail}.", f"{hint or 'Make it'}, {test}"),
+        "no_bucket": (f"{uri} does not exist: {detail}.", f"{_start(hint, 'Make it')}, {test}"),
         "full": (f"{uri} has been full for {length}: {detail}.", hint or "Free some space there."),
         "damaged": (f"What arrived in {uri} was not what was sent: {detail}.", hint or "Nothing: it is sent again."),
         "source_changed": (
@@ -175,6 +175,12 @@ def _words(reason: str, row: Json, seen: Seen, since: int, now: int) -> tuple[st
         "archived": (f"{uri} has archived it: {detail}.", hint),
     }
     return words.get(reason, (f"{uri}: {reason} {detail}".strip(), hint))
+
+
+def _start(hint: str | None, otherwise: str) -> str:
+    """A hint as the beginning of a longer sentence."""
+    text = (hint or otherwise).rstrip(".")
+    return text[:1].upper() + text[1:]
 
 
 def summary(conn: Connection, home: Path, ulids: list[str], daemon_running: bool) -> list[Json]:

@@ -119,9 +119,7 @@ def _opened(path: str | bytes) -> Iterator[tuple[BinaryIO, os.stat_result]]:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
-            raise ConfigError(
-                f"{shown} is {kind}.", hint="lading put -r is the default for folders on the command line.", path=shown
-            )
+            raise ConfigError(f"{shown} is {kind}.", hint="The command takes folders: lading put FOLDER", path=shown)
         with os.fdopen(fd, "rb", buffering=0, closefd=False) as file:
             yield file, found
     except OSError as e:

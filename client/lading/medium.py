@@ -176,7 +176,7 @@ class Medium:
         self._catalog._pin(self._ulid, False)
 
     def delete(self) -> None:
-        """Delete the medium. Copies that nothing else needs are removed later, after the grace time."""
+        """Delete the medium. Copies that nothing else needs get a tombstone; this version removes none of them yet."""
         self._catalog._delete(self._ulid)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -23,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import lading
 from lading_catalog.config import Config
-from lading_catalog.errors import ConfigError, Error
+from lading_catalog.errors import BadRequest, Error, NotFound
 from lading_catalog.shapes import Json
 from ladingd import socket_path
 
@@ -45,6 +46,15 @@ async def _problem(request: Request, error: Exception) -> Response:
     return _json(error.problem(), error.status, "application/problem+json")
 
 
+async def _http_problem(request: Request, error: Exception) -> Response:
+    """What starlette itself says no to: an unknown route, a method that a route has not."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return await _problem(request, NotFound(f"There is nothing at {request.url.path}."))
+    ours = BadRequest(f"{request.method} {request.url.path}: {error.detail}.")
+    return _json({**ours.problem(), "status": error.status_code}, error.status_code, "application/problem+json")
+
+
 class Routes:
     """One method a route; the table below them."""
 
@@ -64,9 +74,9 @@ class Routes:
         query = dict(request.query_params)
         unknown = set(query) - {"table", "column", "state", "name", "sha256", "deleted", "limit", "after"}
         if unknown:
-            raise ConfigError(f"Unknown filter: {', '.join(sorted(unknown))}.")
+            raise BadRequest(f"Unknown filter: {', '.join(sorted(unknown))}.")
         if query.get("state") not in (None, *STATES):
-            raise ConfigError(f"state is one of {', '.join(STATES)}.")
+            raise BadRequest(f"state is one of {', '.join(STATES)}.")
         limit, after = _number(query, "limit", PAGE_DEFAULT), _number(query, "after", 0)
         items, cursor = self._catalog.page(
             table=query.get("table"), column=query.get("column"), state=query.get("state"), name=query.get("name"),
@@ -87,15 +97,15 @@ class Routes:
             Route("/healthz", self.healthz),
             Route("/v1/status", self.status),
             Route("/v1/media", self.media),
-            Route("/v1/media/{id}", self.medium),
-            Route("/v1/media/{id}/why", self.why),
+            Route("/v1/media/{id:path}/why", self.why),  # path: a name may hold slashes
+            Route("/v1/media/{id:path}", self.medium),
         ]
 
 
 def _number(query: dict[str, str], key: str, default: int) -> int:
     text = query.get(key, str(default))
     if not text.isdecimal() or len(text) > 18:
-        raise ConfigError(f"{key} is a whole number, not {text[:40]!r}.")
+        raise BadRequest(f"{key} is a whole number, not {text[:40]!r}.")
     return int(text)
 
 
@@ -107,7 +117,7 @@ def _digest(text: str | None) -> bytes | None:
     except ValueError:
         digest = b""
     if len(digest) != 32:
-        raise ConfigError("sha256 is 64 hex digits.")
+        raise BadRequest("sha256 is 64 hex digits.")
     return digest
 
 
@@ -168,7 +178,7 @@ class Api:
             os.umask(mask)
         self._socket.listen(128)
         self._catalog = lading.open(config=self._config, make=False)
-        app = Starlette(routes=Routes(self._catalog).table(), exception_handlers={Error: _problem})
+        app = Starlette(routes=Routes(self._catalog).table(), exception_handlers={Error: _problem, HTTPException: _http_problem})
         self._server = _Server(
             uvicorn.Config(
                 app, http=_OursOnly, loop="asyncio", lifespan="off", log_config=None, access_log=False, date_header=False,

@@ -8,6 +8,7 @@ run in threads of their own and hand back results; the socket is served by anoth
 from __future__ import annotations
 
 import _thread
+import faulthandler
 import os
 import signal
 import threading
@@ -58,6 +59,7 @@ class Service:
         self._stopping = threading.Event()
         self._started_ms = time.time_ns() // 1_000_000
         self._replicators: dict[int, Replicator] = {}
+        self._was_ready = False
 
     def stop(self) -> None:
         self._stopping.set()
@@ -79,9 +81,9 @@ class Service:
             while not self._stopping.is_set():
                 try:
                     self._live(lock)
-                except CatalogUpgraded:
-                    raise
                 except CatalogError as e:
+                    if isinstance(e, CatalogUpgraded) or not self._was_ready:
+                        raise
                     # A full or failing disk. Crash-only: begin a new life, whose start is the recovery, until it goes again.
                     log.error("catalog.failed", error=e.detail, hint=e.hint, next_try_in_s=LIVE_AGAIN_S)
                     self._stopping.wait(LIVE_AGAIN_S)
@@ -106,6 +108,7 @@ class Service:
             log.error("socket.failed", error=str(e), hint="Set `socket` in the configuration.")
         try:
             notify("READY=1", f"STATUS=Serving {self.home}")
+            self._was_ready = True
             log.info("daemon.started", home=str(self.home), epoch=self._epoch, socket=str(api.path), pid=os.getpid())
             self._loop(lock)
             notify("STOPPING=1")
@@ -211,8 +214,9 @@ class Service:
         for row in stores.destinations(self._conn):
             found = self._replicators.get(row.id)
             own = self.config.destination(row.uri)
-            if own.paused and not row.paused:
-                row = stores.paused(row)
+            if own.paused != row.paused:
+                with self._conn.writing(durable=False) as conn:
+                    row = stores.pause(conn, row, own.paused)
             if found is not None:
                 found.row = row
                 continue
@@ -236,4 +240,5 @@ def run(config: Config, *, exit_when_idle: bool = False) -> None:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    faulthandler.enable()  # a watchdog's SIGABRT leaves in the log where each thread stood
     service.run()

@@ -15,7 +15,7 @@ POINTER = "socket"
 
 
 def choose(config: Config) -> Path:
-    """The path to bind. Its folder exists, is ours, and is 0700."""
+    """The path to bind. Its folder exists; unless the configuration names it, it is ours and 0700."""
     if config.socket:
         path = Path(config.socket)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

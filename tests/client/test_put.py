@@ -19,7 +19,7 @@ from lading_catalog import durable, localstore
 from put_kit import JPEG, catalog, commits, copies, names, nothing_left, objects, staged, whole
 
 MIB = 1 << 20
-LARGE = (2 << 30) + 1 if os.environ.get("LADING_LONG") else (64 << 20) + 1
+LARGE = (2 << 30) + 1 if os.environ.get("LONG_RUN") else (64 << 20) + 1
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_invariant_8_sizes(cat: lading.Catalog, tmp_path: Path, size: int) -> No
 
 
 def test_invariant_8_a_large_file(cat: lading.Catalog, tmp_path: Path) -> None:
-    """64 MiB and a byte; above 2 GiB with LADING_LONG=1."""
+    """64 MiB and a byte; above 2 GiB with LONG_RUN=1."""
     path = tmp_path / "large"
     with path.open("wb") as file:
         file.truncate(LARGE - 1)

@@ -18,7 +18,7 @@ from life.put_check import wrong
 from life.put_process import Outcome, Server, server
 from life.put_scenarios import write_sources
 
-LONG = bool(os.environ.get("LADING_LONG"))
+LONG = bool(os.environ.get("LONG_RUN"))
 WRITERS = 2
 # What changes the disk or the locks, and what looks at them on the way.
 CALLS = (
@@ -112,5 +112,5 @@ def rig() -> Iterator[Rig]:
 
 
 def sample(points: Sequence[Point], every: int) -> list[Point]:
-    """All of them with LADING_LONG, else every k-th, beginning with the first."""
+    """All of them with LONG_RUN, else every k-th, beginning with the first."""
     return list(points) if LONG else list(points[::every])

@@ -25,7 +25,7 @@ ERRORS = {
     "EROFS": ("openat", "linkat", "rename", "mkdir", "unlink", "unlinkat", "utimensat", "write"),
 }
 CALLS = tuple(sorted({call for calls in ERRORS.values() for call in calls}))
-# Every k-th point by default; LADING_LONG=1 takes all. Most points of `first` and `unknown` make folders or load modules.
+# Every k-th point by default; LONG_RUN=1 takes all. Most points of `first` and `unknown` make folders or load modules.
 EVERY = {"single": 1, "batch": 3, "dedup": 3, "dedup_changed": 5, "move": 3, "first": 23, "unknown": 13}
 FEWER = {"EDQUOT": 3, "EIO": 2}  # EDQUOT goes the way of ENOSPC; EIO has most calls
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @command("rm", short_help="delete media")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 def rm(app: App, ids: tuple[str, ...]) -> int:
-    """Delete media, by id only. Copies that no other medium needs are removed after the grace time."""
+    """Delete media, by id only. Copies that no other medium needs are marked; this version removes none of them yet."""
 
     def one(cat: Catalog, text: str) -> Medium:
         if medium_ulid(text) is None:
@@ -33,8 +33,9 @@ def rm(app: App, ids: tuple[str, ...]) -> int:
 
     code, done = _each(app, ids, one, "deleted")
     if done:
-        grace = app.settings().delete_after
-        app.out.say(f"Copies that no other medium needs are removed once a daemon has run for {grace} (delete_after) from now.")
+        app.out.say(
+            "Copies that no other medium needs are marked for removal. This version removes none yet, here or at destinations."
+        )
     return code
 
 

@@ -69,7 +69,9 @@ def show(app: App, shape: dict[str, Any]) -> None:
     out.result("")
     out.table([("media", _media(shape["media"])), ("this disk", _local(shape["local"])), ("daemon", _daemon(shape["daemon"]))])
     if shape["deletes"]["waiting"]:
-        out.result(f"deletes    {words.count(shape['deletes']['waiting'], 'copy', 'copies')} to remove after the grace time")
+        out.result(
+            f"deletes    {words.count(shape['deletes']['waiting'], 'copy', 'copies')} that nothing needs any more, kept by this version"
+        )
     for destination in shape["destinations"]:
         out.result("")
         show_destination(app, destination)
