@@ -267,9 +267,7 @@ def test_wrong_variables(home: str, name: str, value: str) -> None:
 
 
 def test_typed_variables(home: str) -> None:
-    cfg = load(
-        home, {"LADING_DELETE_VERSIONS": "true", "LADING_MIN_COPIES": "2", "LADING_ON_EVENT_TYPES": '["media.put"]'}
-    )
+    cfg = load(home, {"LADING_DELETE_VERSIONS": "true", "LADING_MIN_COPIES": "2", "LADING_ON_EVENT_TYPES": '["media.put"]'})
     assert (cfg.delete_versions, cfg.min_copies_count, cfg.on_event_types) == (True, 2, ("media.put",))
     write(home, "min_copies = 3")
     assert load(home, {}).min_copies_count == 3
@@ -462,7 +460,4 @@ def test_importing_it_stays_cheap() -> None:
     late = ("platformdirs", "tomlkit", "difflib", "tomllib", "json")
     code = f"import sys, lading_catalog.config; print([it for it in {late} if it in sys.modules])"
     env = {**os.environ, "PYTHONPATH": str(Path(config.__file__).parents[1])}
-    assert (
-        subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
-        == "[]\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -371,3 +371,16 @@ def test_a_put_relies_only_on_a_copy_that_still_matches(kit: Kit) -> None:
     assert kit.state(first) == "damaged"
     assert kit.replica(1, None) != first
     assert set(LIVE) & {kit.state(first)} == set()
+
+
+def test_a_damaged_copy_has_no_need(kit: Kit) -> None:
+    """It is taken off in the statement that sets the copy aside; the new replica carries it."""
+    kit.put(1, [A])
+    kit.put(1, [A])
+    kit.bring()
+    rid = kit.replica(1, A)
+    with pytest.raises(apsw.ConstraintError, match="has no need"):
+        kit.sql("UPDATE replica SET state = 'damaged' WHERE id = ?", (rid,))
+    assert kit.lose(rid)
+    assert kit.conn.value("SELECT need_n FROM replica WHERE id = ?", (rid,)) == 0
+    assert kit.conn.value("SELECT need_n FROM replica WHERE id = ?", (kit.replica(1, A),)) == 2

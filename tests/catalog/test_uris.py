@@ -63,9 +63,7 @@ def test_the_parts() -> None:
 
 
 SEGMENTS = st.lists(
-    st.binary(min_size=1, max_size=20).filter(
-        lambda it: it not in (b".", b"..", b".lading") and not set(it) & set(b"/\0")
-    ),
+    st.binary(min_size=1, max_size=20).filter(lambda it: it not in (b".", b"..", b".lading") and not set(it) & set(b"/\0")),
     min_size=1,
     max_size=4,
 )

@@ -392,6 +392,45 @@ def test_view_events(kit: Kit) -> None:
     assert [e["seq"] for e in found] == sorted({e["seq"] for e in found})
 
 
+@pytest.mark.parametrize("uris", [(A, B), (B, A)])
+def test_nothing_is_called_safe_that_is_not(kit: Kit, uris: tuple[str, str]) -> None:
+    """What happens inside one transaction never shows as an event: not when some of the needed copies are there already, not when
+    needs go one by one, and not when a needed copy is lost."""
+
+    def safe_events() -> int:
+        return int(kit.conn.value("SELECT count(*) FROM events WHERE type = 'media.safe'"))
+
+    there, missing = uris
+    kit.put(9, [A])  # A has the lower id
+    kit.put(9, [B])
+    ulid = kit.put(1, [there])
+    kit.bring(there)
+    assert safe_events() == 1
+    kit.delete(ulid)
+    kit.put(1, [there, missing])  # `there` is present all the same, in its grace time
+    assert kit.object_state(1) == "pending"
+    assert safe_events() == 1
+    kit.put(1)
+    kit.delete(kit.conn.value("SELECT ulid FROM medium WHERE object_id = ? ORDER BY id LIMIT 1", (kit.object(1),)))
+    assert kit.object_state(1) == "local_only"
+    assert safe_events() == 1
+    kit.put(1, [there], table="moving")
+    assert safe_events() == 2
+    of_both = kit.conn.value("SELECT id FROM dest_set WHERE stores = '[1,2]'")
+    kit.sql("UPDATE medium SET set_id = ? WHERE set_id IS NOT NULL AND object_id = ?", (of_both, kit.object(1)))
+    assert kit.object_state(1) == "pending"
+    kit.sql("UPDATE medium SET set_id = NULL WHERE set_id IS NOT NULL AND object_id = ?", (kit.object(1),))
+    assert kit.object_state(1) == "local_only"
+    kit.sql("UPDATE medium SET set_id = ? WHERE object_id = ?", (of_both, kit.object(1)))
+    assert kit.object_state(1) == "pending"
+    assert safe_events() == 2
+    kit.bring()
+    assert safe_events() == 4  # content 9 too
+    assert kit.lose(kit.replica(1, there))
+    assert kit.object_state(1) == "pending"
+    assert safe_events() == 4
+
+
 PUBLIC = ("tables", "columns", "rows", "media", "deleted_media", "objects", "replicas", "destinations", "events")
 
 _STOCK = """
