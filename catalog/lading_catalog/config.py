@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from lading_catalog import config_check, config_sources
-from lading_catalog.config_keys import DestinationKeys, Settings
+from lading_catalog.config_keys import WITHOUT_EFFECT, DestinationKeys, Settings
 from lading_catalog.config_sources import NAMED_TABLES, SECRETS, TABLES, Given, dotted
 from lading_catalog.errors import ConfigError
 from lading_catalog.units import Secret
@@ -113,6 +113,13 @@ def _plain(path: config_sources.Path, value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
     return str(value) if isinstance(value, str) else value
+
+
+def without_effect(config: Config) -> list[str]:
+    """The keys that somebody has set and this version does not use yet."""
+    return sorted(
+        key for key in config.origins if key.split(".")[0] in WITHOUT_EFFECT or key.rpartition(".")[2] == "upload_limit"
+    )
 
 
 def check(path: str) -> list[ConfigError]:

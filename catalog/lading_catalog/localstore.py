@@ -34,9 +34,8 @@ OBJECTS, STAGING, ORPHANS = "objects", "staging", "orphans"
 SHARDS = 256
 _FILES_A_SHARD = 1000  # a session stays in one folder for so many files, so that a batch syncs one folder
 _CHUNK_BYTES = 1 << 20
-_UNSURE = (
-    "-unsure"  # ending of a temporary name whose commit failed without telling whether it may yet show; no file's own ending
-)
+# Ending of a temporary name whose commit failed without telling whether it may yet show. No file's own ending can look like it.
+_UNSURE = "-unsure"
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _NO_CLONE = (
     errno.EOPNOTSUPP,
@@ -97,6 +96,35 @@ def matches(home: Path, key: str, size_bytes: int, inode: int, mtime_ns: int) ->
         inode,
         mtime_ns,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A local copy as it is now."""
+
+    sha256: bytes
+    inode: int
+    mtime_ns: int
+
+
+def hashed(home: Path, key: str) -> Hashed | None:
+    """Hash a local copy; None if it is gone, no regular file, or written to meanwhile."""
+    try:
+        fd = os.open(home / key, durable.READ_FLAGS)
+    except OSError:
+        return None
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            return None
+        sha256 = _copy(_read_fd(fd), None)[0]
+        after = os.fstat(fd)
+        same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+        return Hashed(sha256, after.st_ino, after.st_mtime_ns) if same else None
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
 
 
 class Session:

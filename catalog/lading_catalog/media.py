@@ -11,6 +11,7 @@ from lading_catalog import tables
 from lading_catalog.connection import Connection
 from lading_catalog.errors import Ambiguous, NotFound
 from lading_catalog.ids import medium_ulid, new_ulid
+from lading_catalog.localstore import Hashed
 from lading_catalog.names import name_value
 
 PAGE_MAX = 1000
@@ -154,6 +155,14 @@ def _local_replica(conn: Connection, object_id: int, item: NewMedium, file_match
         (object_id, item.file.key, now, item.file.inode, item.file.mtime_ns, now),
     )
     return True
+
+
+def note_file(conn: Connection, replica_id: int, found: Hashed) -> None:
+    """The local copy was hashed again and is whole: this is the file now."""
+    conn.run(
+        "UPDATE replica SET inode = ?, mtime_ns = ? WHERE id = ? AND store_id = 0 AND state = 'present'",
+        (found.inode, found.mtime_ns, replica_id),
+    )
 
 
 def has_local_copy(conn: Connection, key: str, sha256: bytes) -> bool:

@@ -101,6 +101,25 @@ def create(home: Path, file: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def remove_drafts(home: Path) -> None:
+    """Remove what a killed `create` has left. For the holder of the daemon's lock; another process may be creating right now, so only
+    drafts of dead processes go."""
+    for draft in home.glob(".new-*.db*"):
+        pid = draft.name.split("-")[1]
+        if not (pid.isdecimal() and _alive(int(pid))):
+            draft.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _make_folders(home: Path) -> None:
     """Each new folder is made durable by a sync of its parent."""
     missing = []

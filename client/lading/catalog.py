@@ -375,10 +375,21 @@ class Catalog:
         with self._lock:
             return reasons.why(self._conn, self.home, ulid, self.daemon().running)
 
-    def _local_matches(self, ulid: str) -> bool:
+    def _local_copy(self, ulid: str) -> Path | None:
+        """Its copy on this disk, if that is what was put: the same file as when it was hashed, else hashed again (a home that was copied
+        or restored has other inodes; the new ones are noted). None if it is gone or other bytes."""
         with self._lock:
             copy = media.local_copy(self._conn, bytes.fromhex(self._shape(ulid)["sha256"]))
-        return copy is not None and localstore.matches(self.home, *copy[1:])
+        if copy is None:
+            return None
+        replica_id, key, size_bytes, inode, mtime_ns = copy
+        if not localstore.matches(self.home, key, size_bytes, inode, mtime_ns):
+            found = localstore.hashed(self.home, key)
+            if found is None or found.sha256.hex() != self._shape(ulid)["sha256"]:
+                return None
+            with self._lock, self._conn.writing(durable=False):
+                media.note_file(self._conn, replica_id, found)
+        return self.home / key
 
     def _pin(self, ulid: str, pinned: bool) -> None:
         with self._lock, self._conn.writing():

@@ -152,16 +152,17 @@ class Medium:
 
     @contextmanager
     def local(self) -> Iterator[Path]:
-        """The path of its copy on this disk, checked to be the file that was put. Do not write to it. Raises Missing, Damaged."""
+        """The path of its copy on this disk, which is still the file that was hashed (inode, size and time), or was hashed again now. Do
+        not write to it. Raises Missing, Damaged."""
         self.refresh()
-        path = self.shape["path"]
-        if path is None:
+        if self.shape["path"] is None:
             raise Missing(f"{self.name} has no copy on this disk.", hint=f"lading show {self.id}", id=self.id)
-        if not self._catalog._local_matches(self._ulid):
+        path = self._catalog._local_copy(self._ulid)
+        if path is None:
             raise Damaged(
                 f"The copy of {self.name} on this disk has been changed or removed.", hint=f"lading why {self.id}", id=self.id
             )
-        yield Path(path)
+        yield path
 
     def open(self) -> BinaryIO:
         """Its bytes, as a binary file for reading."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from lading_catalog import uris
 from lading_catalog.config import Config
-from lading_catalog.errors import Refused
+from lading_catalog.errors import ConfigError, Refused
 from lading_catalog.stores import StoreRow
 from ladingd.stores.base import Store
 from ladingd.stores.open import StoreSettings, open_store
@@ -16,6 +16,11 @@ from ladingd.stores.open import StoreSettings, open_store
 def settings(config: Config, uri: str) -> StoreSettings:
     """What the configuration says of this destination. Raises ConfigError for one whose [endpoints.NAME] is gone."""
     own = config.destination(uri)
+    if own.sse or own.sse_kms_key_id or own.storage_class:
+        # Silence would let somebody believe that their objects are encrypted.
+        raise ConfigError(
+            f"{uri}: sse, sse_kms_key_id and storage_class are not there in this version.", hint="Take them out of config.toml."
+        )
     name = uris.parse(uri, frozenset(config.endpoints)).endpoint
     at = config.endpoints[name] if name else config.s3
     return StoreSettings(

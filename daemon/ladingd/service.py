@@ -22,7 +22,7 @@ from watchdog.observers.api import BaseObserver
 
 import lading
 from lading_catalog import doorbell, journal, localstore, media, migrate, replicas, safety, stores
-from lading_catalog.config import Config
+from lading_catalog.config import Config, without_effect
 from lading_catalog.connection import CATALOG_FILE, open_catalog, refuse_bad_place
 from lading_catalog.errors import CatalogError, CatalogUpgraded
 from lading_catalog.lock import DaemonLock
@@ -133,6 +133,9 @@ class Service:
 
     def _begin(self) -> None:
         self._pace = Pace(self._conn)
+        for key in without_effect(self.config):
+            log.warning("config.without_effect", key=key, origin=self.config.origin(key))
+        migrate.remove_drafts(self.home)
         localstore.prepare(self.home)
         doorbell.prepare(self.home)
         with self._conn.writing() as conn:

@@ -70,6 +70,8 @@ def check(app: App) -> int:
             app.settings()
         except ConfigError as e:
             problems = [e]
+    if not problems:
+        _say_without_effect(app)
     for problem in problems:
         app.out.error(problem, problem.exit_code)
     if not problems and app.out.json:
@@ -79,6 +81,13 @@ def check(app: App) -> int:
     elif len(problems) > 1:
         app.out.say(f"{words.count(len(problems), 'problem', 'problems')}.")
     return ConfigError.exit_code if problems else 0
+
+
+def _say_without_effect(app: App) -> None:
+    from lading_catalog.config import without_effect
+
+    for key in without_effect(app.settings()):
+        app.out.say(f"{printable(key)} has no effect in this version yet.")
 
 
 def _path(app: App) -> str:
