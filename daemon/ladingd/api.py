@@ -31,6 +31,7 @@ from ladingd import socket_path
 log = structlog.get_logger()
 
 PAGE_DEFAULT, PAGE_MAX = 100, 1000
+HEAD_S, HEAD_MAX_BYTES = 5.0, 64 << 10
 STATES = ("local_only", "pending", "blocked", "safe", "lost")
 
 
@@ -78,6 +79,8 @@ class Routes:
         if query.get("state") not in (None, *STATES):
             raise BadRequest(f"state is one of {', '.join(STATES)}.")
         limit, after = _number(query, "limit", PAGE_DEFAULT), _number(query, "after", 0)
+        if limit < 1:
+            raise BadRequest("limit is at least 1.")
         items, cursor = self._catalog.page(
             table=query.get("table"), column=query.get("column"), state=query.get("state"), name=query.get("name"),
             sha256=_digest(query.get("sha256")), deleted=query.get("deleted") in ("1", "true"), after=after, limit=min(limit, PAGE_MAX),
@@ -121,16 +124,47 @@ def _digest(text: str | None) -> bytes | None:
     return digest
 
 
-class _OursOnly(HttpToolsProtocol):
-    """Connections of other users are closed before a byte of theirs is read."""
+class _Guarded(HttpToolsProtocol):
+    """Connections of other users are closed before a byte of theirs is read. The head of a request has to come within HEAD_S and
+    HEAD_MAX_BYTES; uvicorn itself would wait, and keep, for ever."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
 
     def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
         uid = peer_uid(transport.get_extra_info("socket"))
         if uid not in (None, 0, os.getuid()):
             log.warning("socket.refused", uid=uid)
             transport.abort()
             return
-        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MAX_BYTES:
+                self.transport.abort()
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        if self._head_timer is None:  # another request on the same connection
+            self._head_timer, self._head_bytes = self.loop.call_later(HEAD_S, self.transport.abort), 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._end_of_head()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_of_head()
+        super().connection_lost(exc)
+
+    def _end_of_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 def peer_uid(sock: Any) -> int | None:
@@ -181,7 +215,7 @@ class Api:
         app = Starlette(routes=Routes(self._catalog).table(), exception_handlers={Error: _problem, HTTPException: _http_problem})
         self._server = _Server(
             uvicorn.Config(
-                app, http=_OursOnly, loop="asyncio", lifespan="off", log_config=None, access_log=False, date_header=False,
+                app, http=_Guarded, loop="asyncio", lifespan="off", log_config=None, access_log=False, date_header=False,
                 server_header=False, timeout_keep_alive=5, h11_max_incomplete_event_size=64 << 10, limit_concurrency=64,
             )
         )  # fmt: skip
@@ -196,8 +230,7 @@ class Api:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._tell)
         self._thread.join(timeout=2)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
+        socket_path.remove(self.path)
         self._catalog.close()
 
     def _tell(self) -> None:

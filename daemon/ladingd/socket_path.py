@@ -3,6 +3,7 @@ too long for a socket gets a short one. The daemon writes what it chose into `<h
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -12,6 +13,7 @@ from lading_catalog.config import Config
 
 PATH_MAX_BYTES = 100  # sun_path holds 108 on Linux, 104 on macOS
 POINTER = "socket"
+_OWN_FOLDER = "lading-"
 
 
 def choose(config: Config) -> Path:
@@ -30,7 +32,16 @@ def choose(config: Config) -> Path:
             folder.mkdir(mode=0o700, exist_ok=True)
             os.chmod(folder, 0o700)
             return folder / name
-    return Path(tempfile.mkdtemp(prefix="lading-")) / name
+    return Path(tempfile.mkdtemp(prefix=_OWN_FOLDER)) / name
+
+
+def remove(path: Path) -> None:
+    """Unlink a socket, and the folder that was made for it alone."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    if path.parent.name.startswith(_OWN_FOLDER) and path.parent.parent == Path(tempfile.gettempdir()):
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
 
 
 def publish(home: Path, path: Path) -> None:

@@ -113,6 +113,7 @@ class Rig:
         self.concurrency, self.retry_max_s = 4, 900.0
         self.probed = {A, B}  # destinations whose canary has been seen in an earlier life
         self.open_error: Callable[[str], Error | None] = _fine
+        self.real: dict[str, Store] = {}  # stores that stand in for the fakes
         self._n = 0
 
     def close(self) -> None:
@@ -166,6 +167,8 @@ class Rig:
         return self
 
     def _open(self, row: StoreRow) -> tuple[Store, dict[str, object] | None]:
+        if row.uri in self.real:
+            return self.real[row.uri], None
         self.fakes[row.uri].opened += 1
         if (error := self.open_error(row.uri)) is not None:
             raise error

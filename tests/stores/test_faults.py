@@ -272,10 +272,7 @@ def test_wrong_credentials(faulty: Faulty, make_upload: Callable[..., Upload], p
 
 
 def test_no_credentials_at_all(faulty: Faulty, make_upload: Callable[..., Upload], monkeypatch: pytest.MonkeyPatch) -> None:
-    from ladingd.stores import s3_client
-
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    monkeypatch.setattr(s3_client, "_sessions", {})
     store = faulty.make(profile=None)
     for act in (lambda: store.put("k", make_upload(b"x")), lambda: store.stat("k"), lambda: store.presign("k", 60)):
         with pytest.raises(Refused) as caught:

@@ -43,24 +43,22 @@ class ClientOptions:
 
 _lock = threading.Lock()
 _loader: Any = None
-_sessions: dict[str | None, Any] = {}
 
 
-def session_for(profile: str | None) -> Any:
-    """The boto3 session of this process for a profile. All share one loader: each of its own would read the service
-    descriptions, several MB of JSON, again. Making clients of a session is not thread-safe: hold `_lock`.
+def new_session(profile: str | None) -> Any:
+    """A boto3 session: one for each opened store, because a session never reads its credentials again, and a store is opened again
+    when they were refused. All share one loader: each of its own would read the service descriptions, several MB of JSON, again.
+    Making clients of a session is not thread-safe: hold `_lock`.
     """
     global _loader
-    if profile not in _sessions:
-        if _loader is None:
-            _loader = create_loader()
-        session = botocore.session.Session(profile=profile)
-        session.register_component("data_loader", _loader)
-        _sessions[profile] = boto3.Session(botocore_session=session)
-    return _sessions[profile]
+    if _loader is None:
+        _loader = create_loader()
+    session = botocore.session.Session(profile=profile)
+    session.register_component("data_loader", _loader)
+    return boto3.Session(botocore_session=session)
 
 
-def _make_client(options: ClientOptions) -> Any:
+def _make_client(options: ClientOptions, session: Any) -> Any:
     config = Config(
         signature_version="s3v4",
         retries={"total_max_attempts": 1, "mode": "standard"},
@@ -72,7 +70,6 @@ def _make_client(options: ClientOptions) -> Any:
         tcp_keepalive=True,
         s3={"addressing_style": options.addressing},
     )
-    session = session_for(options.profile)
     region = options.region or session.region_name or ("us-east-1" if options.endpoint_url else None)
     client = session.client("s3", endpoint_url=options.endpoint_url, region_name=region, verify=options.ca_bundle, config=config)
     client.meta.events.unregister("before-call.s3", add_expect_header)  # it costs one round trip per put
@@ -98,6 +95,7 @@ class Requests:
         self.bucket = bucket
         self.prefix = prefix
         self.options = options
+        self.session: Any = None
         self._client: Any = None
 
     def client(self) -> Any:
@@ -105,7 +103,8 @@ class Requests:
             with _lock:
                 if self._client is None:
                     try:
-                        self._client = _make_client(self.options)
+                        self.session = new_session(self.options.profile)
+                        self._client = _make_client(self.options, self.session)
                     except FOREIGN as e:
                         raise translate(e, "connect", self.uri) from None
         return self._client

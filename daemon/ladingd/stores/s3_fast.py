@@ -18,7 +18,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store as ObstoreS3
 
 from lading_catalog.errors import Error, Unavailable
-from ladingd.stores.s3_client import Requests, session_for
+from ladingd.stores.s3_client import Requests
 from ladingd.stores.s3_errors import FOREIGN, from_code, translate
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class FastPut:
         self._s3 = s3
         options = s3.options
         client = s3.client()
-        session = session_for(options.profile)
+        session = s3.session
         self._credentials = session.get_credentials()
         if self._credentials is None:
             raise Unsuitable("no credentials")
