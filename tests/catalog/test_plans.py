@@ -18,7 +18,7 @@ import pytest
 import lading_catalog
 from catalog_bulk import URI, grow
 from catalog_kit import EPOCH, A, B, Kit, digest
-from lading_catalog import journal, media, replicas, safety, shapes, status, stores, tables, why
+from lading_catalog import journal, localstore, media, replicas, safety, shapes, status, stores, tables, why
 from lading_catalog.errors import NotFound, Refused, Unavailable
 
 SMALL, LARGE = 1_000, 100_000
@@ -78,6 +78,8 @@ class Exercise:
         same = do("media.put same bytes", lambda: put(kit.item(1, [A]), kit.item(1, None, again=False)))
         do("media.local_copy", lambda: media.local_copy(conn, digest(1)))
         do("media.has_local_copy", lambda: media.has_local_copy(conn, "k", digest(1)))
+        here = conn.value("SELECT id FROM replica WHERE object_id = ? AND store_id = 0", (kit.object(1),))
+        do("media.note_file", lambda: media.note_file(conn, here, localstore.Hashed(digest(1), 2, 3)))
         do("media.pin", lambda: media.pin(conn, first[0], True))
         do("media.pin off", lambda: media.pin(conn, first[0], False))
         do("media.open_ones", lambda: media.open_ones(conn, [*first, SAFE_ULID]))
