@@ -3,6 +3,7 @@ it, and says how much that was. The legal steps stand in rules/10_steps.sql, wha
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -82,50 +83,36 @@ def claimable(conn: Connection, store_id: int, now_ms: int, limit: int, retry_ma
 def claim(conn: Connection, ids: Sequence[int], epoch: int) -> list[Claim]:
     """wanted → copying, for those of `ids` that still are. The commit must be durable: no byte goes out for a claim that a power
     cut could take back, else its replica could be forgotten without a delete."""
-    claimed: list[Claim] = []
-    for replica_id in ids:
-        changed = conn.run(
-            "UPDATE replica SET state = 'copying', attempts = attempts + 1, epoch = ? WHERE id = ? AND state = 'wanted'",
-            (epoch, replica_id),
+    taken = {
+        i
+        for (i,) in conn.rows(
+            "UPDATE replica SET state = 'copying', attempts = attempts + 1, epoch = ?"
+            " WHERE id IN (SELECT value FROM json_each(?)) AND state = 'wanted' RETURNING id",
+            (epoch, json.dumps(list(ids))),
         )
-        if not changed:
-            continue
-        row = conn.one(
-            "SELECT r.object_id, r.store_id, r.key, o.sha256, o.size_bytes, r.attempts,"
-            " (SELECT l.key FROM replica l WHERE l.object_id = r.object_id AND l.store_id = 0"
-            "  AND l.state IN ('wanted', 'copying', 'present') AND l.state = 'present'), m.name, m.mime"
-            " FROM replica r JOIN object o ON o.id = r.object_id"
-            " LEFT JOIN medium m ON m.id = (SELECT min(id) FROM medium WHERE object_id = r.object_id) WHERE r.id = ?",
-            (replica_id,),
-        )
-        assert row is not None
-        object_id, store_id, key, sha256, size, attempts, local_key, name, mime = row
-        claimed.append(
-            Claim(
-                replica_id,
-                object_id,
-                store_id,
-                key,
-                sha256,
-                size,
-                attempts,
-                local_key,
-                name_text(name or ""),
-                mime or "application/octet-stream",
-            )
-        )
-    return claimed
+    }
+    rows = conn.rows(
+        "SELECT r.id, r.object_id, r.store_id, r.key, o.sha256, o.size_bytes, r.attempts,"
+        " (SELECT l.key FROM replica l WHERE l.object_id = r.object_id AND l.store_id = 0"
+        "  AND l.state IN ('wanted', 'copying', 'present') AND l.state = 'present'), m.name, m.mime"
+        " FROM json_each(?) j CROSS JOIN replica r ON r.id = j.value CROSS JOIN object o ON o.id = r.object_id"
+        " LEFT JOIN medium m ON m.id = (SELECT min(id) FROM medium WHERE object_id = r.object_id) ORDER BY j.key",
+        (json.dumps([i for i in ids if i in taken]),),
+    )
+    return [
+        Claim(i, object_id, in_store, key, sha256, size, n, local_key, name_text(name or ""), mime or "application/octet-stream")
+        for i, object_id, in_store, key, sha256, size, n, local_key, name, mime in rows
+    ]
 
 
 def confirm(conn: Connection, done: Iterable[Success], epoch: int) -> int:
     """copying → present, with proof; only of claims of this epoch. Returns how many."""
-    return sum(
-        conn.run(
-            "UPDATE replica SET state = 'present', proof_by = ?, proof_algorithm = ?, proof_value = ?, verified_at_ms = ?, blocked = 0,"
-            " error_code = NULL, error = NULL, hint = NULL, error_since_ms = NULL WHERE id = ? AND state = 'copying' AND epoch = ?",
-            (s.by, s.algorithm, s.value, s.verified_at_ms, s.replica_id, epoch),
-        )
-        for s in done
+    proofs = [[s.replica_id, s.by, s.algorithm, s.value and s.value.hex(), s.verified_at_ms] for s in done]
+    return conn.run(
+        "UPDATE replica SET state = 'present', proof_by = j.value ->> 1, proof_algorithm = j.value ->> 2,"
+        " proof_value = unhex(j.value ->> 3), verified_at_ms = j.value ->> 4, blocked = 0, error_code = NULL, error = NULL, hint = NULL,"
+        " error_since_ms = NULL FROM json_each(?) j WHERE replica.id = j.value ->> 0 AND state = 'copying' AND epoch = ?",
+        (json.dumps(proofs), epoch),
     )
 
 
