@@ -37,12 +37,14 @@ class Pace:
         began = self._clock()
         with self.conn.writing(durable=durable) as conn:
             yield conn
+            worked_ms = (self._clock() - began) * 1000
         self.transactions += 1
         ended = self._clock()
         held_ms = (ended - began) * 1000
         self._free_until = ended + (ended - began)
         if rows >= self.slice // 2:
-            if held_ms > HOLD_MAX_MS:
+            # The commit waits for the disk, however few rows it has: where that is what takes long, smaller slices only mean more of it.
+            if held_ms > HOLD_MAX_MS and worked_ms > HOLD_MAX_MS / 2:
                 self.slice = max(8, self.slice * 3 // 4)
-            elif held_ms < HOLD_MAX_MS / 2:
+            elif held_ms < HOLD_MAX_MS / 2 or worked_ms < HOLD_MAX_MS / 4:
                 self.slice = min(128, self.slice + 4)

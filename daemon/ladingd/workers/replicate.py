@@ -88,7 +88,7 @@ class Replicator:
             if not self._outcomes:
                 self._first_outcome = time.monotonic()
             self._outcomes.append(outcome)
-            enough = len(self._outcomes) >= min(self.pace.slice, max(1, len(self._running)))
+            enough = len(self._outcomes) >= self._worth_a_transaction()
         if enough or len(self._outcomes) == 1:
             self.wake()
 
@@ -113,7 +113,7 @@ class Replicator:
         if self._opened:
             self._take_store(now_ms)
         outcomes = self._gather()
-        ids = self._claimable(now_ms) if not self.stopping else []
+        ids = self._claimable(now_ms, len(self._running) - len(outcomes)) if not self.stopping else []
         if not outcomes and not ids:
             if (self._aligning or self._unaligned()) and not self.stopping:
                 return self._align()
@@ -154,20 +154,24 @@ class Replicator:
             waited_ms = (time.monotonic() - self._first_outcome) * 1000
             if not self._outcomes:
                 return []
-            out = len(self._running)
-            if len(self._outcomes) < min(self.pace.slice, out) and waited_ms < GATHER_MS and not self.stopping:
+            if len(self._outcomes) < self._worth_a_transaction() and waited_ms < GATHER_MS and not self.stopping:
                 return []
             found = [self._outcomes.popleft() for _ in range(min(len(self._outcomes), self.pace.slice))]
             self._first_outcome = time.monotonic()
             return found
 
-    def _claimable(self, now_ms: int) -> list[int]:
-        """What to claim now: as much as keeps every thread busy until the next step, one as a trial when the gate is closed."""
+    def _worth_a_transaction(self) -> int:
+        """So many finished transfers are recorded at once. While that lasts, the other two thirds of the claims keep every thread busy."""
+        return max(1, min(self.pace.slice, self.concurrency, len(self._running)))
+
+    def _claimable(self, now_ms: int, out: int) -> list[int]:
+        """What to claim now, where `out` claims stay out: as much as keeps every thread busy until the next step, one as a trial when the
+        gate is closed."""
         if self.row.paused:
             return []
         if self._closed_until(now_ms) is not None:
             return []
-        room = 3 * self.concurrency - len(self._running)
+        room = 3 * self.concurrency - out
         trial = self.row.state != "ok"
         if (trial and self._running) or room < self.concurrency:
             return []
