@@ -201,7 +201,9 @@ class _stalling_proxy:
             pass
 
 
-def test_five_kills_during_three_hundred_objects(place: Place, make_daemon: Make) -> None:
+@pytest.mark.parametrize("kind", ["directory", "rclone"])  # ministack: tests/life
+def test_five_kills_during_three_hundred_objects(make_place: Callable[..., Place], make_daemon: Make, kind: str) -> None:
+    place = make_place(kind)
     daemon = make_daemon(place)
     with daemon.open() as cat:
         expected = _put(cat, place, 300)
