@@ -129,7 +129,7 @@ def test_who_only_looks_does_not_keep_a_daemon_from_starting(tmp_path: Path) -> 
     for thread in threads:
         thread.start()
     try:
-        for _ in range(50):
+        for _ in range(300):
             lock.DaemonLock(tmp_path, "0", 0).release()
     finally:
         stop.set()
