@@ -136,6 +136,21 @@ def test_invariant_7_a_client_killed_inside_a_transaction_blocks_nobody(tmp_path
     assert wrong(tmp_path / "home", {}) == []
 
 
+def test_invariant_4_a_final_name_that_is_taken_is_never_overwritten(tmp_path: Path) -> None:
+    """Two sessions with the same dice come to the same name: the second is refused, and the first keeps its file."""
+    with catalog(tmp_path / "home") as cat:
+        one, two = (localstore.Session(cat.home, random_bytes=bytes) for _ in range(2))
+        first, second = one.stage(b"first", ".jpg"), two.stage(b"second", ".jpg")
+        assert first.key == second.key
+        one.publish([first])
+        with pytest.raises(lading.Error, match="File exists"):
+            two.publish([second])
+        two.settle([second], keep=False)
+        assert (cat.home / first.key).read_bytes() == b"first"
+        one.close()
+        two.close()
+
+
 def test_recovery_leaves_living_sessions_alone(tmp_path: Path) -> None:
     with catalog(tmp_path / "home") as cat, cat.batch() as batch:
         batch.put(b"not yet recorded", name="a")

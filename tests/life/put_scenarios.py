@@ -140,12 +140,17 @@ SCENARIOS: dict[str, Callable[[Path], None]] = {
 PUTS = {"single": [1], "first": [1], "dedup": [1], "dedup_changed": [1], "batch": [1, 2, 3], "move": [1], "unknown": [-2]}
 
 
+AGAIN = 100  # added to the number of a content that is tried anew: other bytes, or it would mend what the first try has left
+
+
 def bytes_of(number: int) -> bytes:
+    if number > AGAIN // 2:
+        return bytes_of(number - AGAIN) + b"again"
     return content(number) if number >= 0 else content(-number)[20:]
 
 
 def run(scenario: str, home: Path, *, again: bool = False) -> None:
-    """In the child. `again`: an error is reported, and then the same is tried once more, as a user would."""
+    """In the child. `again`: an error is reported, and then another put is tried."""
     try:
         SCENARIOS[scenario](home)
     except BaseException as e:
@@ -161,7 +166,7 @@ def _again(scenario: str, home: Path) -> None:
     try:
         with lading.open(home) as cat:
             for number in PUTS[scenario]:
-                medium = cat.put(bytes_of(number), name=f"again-{name(abs(number))}")
-                report("again", medium.id, str(number))
+                medium = cat.put(bytes_of(number + AGAIN), name=f"again-{name(abs(number))}")
+                report("again", medium.id, str(number + AGAIN))
     except BaseException as e:
         report("again-raised", json.dumps([type(e).__name__, str(e)]))

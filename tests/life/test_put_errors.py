@@ -69,6 +69,8 @@ def _failed(faults: Rig, scenario: str, error: str, on: bool, point: Point, seen
             found.append(f"no clear error: {cls}: {text}")
         if error in ("ENOSPC", "EDQUOT") and cls == "Error" and "pace" not in text:
             found.append(f"a full disk is called {cls}: {text} ({hint})")
+        if "/home" in point.text and "Reading" in text:
+            found.append(f"the source is blamed: {text}")
         if again and (outcome.again_raised or not outcome.again):
             found.append(f"trying again: {outcome.again_raised}")
     return f"{error}{' from' if on else ' at'} {point}: {found}" if found else None
