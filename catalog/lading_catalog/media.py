@@ -9,7 +9,7 @@ from typing import Any
 
 from lading_catalog import tables
 from lading_catalog.connection import Connection
-from lading_catalog.errors import Ambiguous, NotFound
+from lading_catalog.errors import Ambiguous, BadRequest, NotFound
 from lading_catalog.ids import medium_ulid, new_ulid
 from lading_catalog.localstore import Hashed
 from lading_catalog.names import name_value
@@ -283,12 +283,15 @@ class Filter:
     deleted: bool = False
 
 
-def page(conn: Connection, where: Filter, after: int = 0, limit: int = 100) -> list[tuple[int, str]]:
-    """A keyset page: (id, ULID) of up to `limit` media with an id above `after`, in the order in which they were put. Each kind of
-    filter has its index; the most selective leads."""
+def page(conn: Connection, where: Filter, after: str = "", limit: int = 100) -> list[tuple[str, str]]:
+    """A keyset page: (cursor, ULID) of up to `limit` media behind the cursor `after`, "" for the first page. In the order in which they
+    were put; those of a state that few objects are in, in the order of their objects, so that a page costs a page however many there
+    are. Raises BadRequest for a cursor that is none of ours."""
     source = "deleted_medium" if where.deleted else "medium"
-    conditions = ["m.id > :after"]
-    bindings: dict[str, Any] = {"after": after, "limit": min(limit, PAGE_MAX)}
+    by_object = where.state in _OPEN_STATES and not where.deleted
+    object_id, medium_id = _position(after)
+    conditions = ["o.id >= :object AND (o.id > :object OR m.id > :after)" if by_object else "m.id > :after"]
+    bindings: dict[str, Any] = {"after": medium_id, "limit": min(limit, PAGE_MAX)}
     lead = ""
     if where.sha256 is not None:
         conditions.append("m.object_id = (SELECT id FROM object WHERE sha256 = :sha256)")
@@ -313,24 +316,37 @@ def page(conn: Connection, where: Filter, after: int = 0, limit: int = 100) -> l
         bindings["col"] = cols[0] if len(cols) == 1 else json.dumps(cols)
     if where.state == "local_only":
         conditions.append("m.set_id IS NULL AND m.object_id NOT IN (SELECT id FROM lost)")
-    elif where.state in ("pending", "blocked", "lost"):
-        # Few objects are in these states: they lead, through their partial index, and their media follow.
+    elif by_object:
+        # They lead, through their partial index, and their media follow.
         lead = "object o INDEXED BY object_open CROSS JOIN "
         conditions.append("o.state = :state AND o.state IN ('pending', 'blocked', 'lost') AND m.object_id = o.id")
         if where.state != "lost":
             conditions.append("m.set_id IS NOT NULL")
-        bindings["state"] = where.state
+        bindings |= {"state": where.state, "object": object_id}
     elif where.state == "safe":
         conditions.append("m.set_id IS NOT NULL AND EXISTS (SELECT 1 FROM safe s WHERE s.id = m.object_id)")
     if where.deleted:
         conditions.append("NOT EXISTS (SELECT 1 FROM medium x WHERE x.id = m.id)")
-    sql = f"SELECT m.id, m.ulid FROM {lead}{source} m WHERE {' AND '.join(conditions)} ORDER BY m.id LIMIT :limit"
+    order = "o.id, m.id" if by_object else "m.id"
+    cursor = "o.id || '.' || m.id" if by_object else "m.id || ''"
+    sql = f"SELECT {cursor}, m.ulid FROM {lead}{source} m WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT :limit"
     return [(row[0], row[1]) for row in conn.rows(sql, bindings)]
+
+
+_OPEN_STATES = ("pending", "blocked", "lost")
+
+
+def _position(cursor: str) -> tuple[int, int]:
+    """(object, medium) behind which a page begins."""
+    before, _, last = cursor.rpartition(".")
+    if not all(part.isdecimal() and len(part) < 19 for part in (before or "0", last or "0")):
+        raise BadRequest(f"{cursor[:40]!r} is no cursor of a page.", hint="Take `next` of the page before.")
+    return int(before or 0), int(last or 0)
 
 
 def pages(conn: Connection, where: Filter, limit: int = 200) -> Iterator[list[str]]:
     """All that match, page by page: no snapshot is held between pages."""
-    after = 0
+    after = ""
     while found := page(conn, where, after, limit):
         yield [ulid for _, ulid in found]
         after = found[-1][0]

@@ -217,7 +217,7 @@ class Catalog:
         deleted: bool = False,
     ) -> Iterator[Medium]:
         """All media that match, in the order in which they were put, page by page."""
-        cursor: int | None = 0
+        cursor: str | None = ""
         while cursor is not None:
             documents, cursor = self.page(
                 table=table, column=column, state=state, name=name, deleted=deleted, after=cursor, limit=200
@@ -227,8 +227,8 @@ class Catalog:
 
     def page(
         self, *, table: str | None = None, column: str | None = None, state: str | None = None, name: str | None = None,
-        sha256: bytes | None = None, deleted: bool = False, after: int = 0, limit: int = 100,
-    ) -> tuple[list[shapes.Json], int | None]:  # fmt: skip
+        sha256: bytes | None = None, deleted: bool = False, after: str = "", limit: int = 100,
+    ) -> tuple[list[shapes.Json], str | None]:  # fmt: skip
         """One page of documents (lading.media/1) and the cursor of the next; None after the last."""
         where = media.Filter(table, column, state, name, sha256, deleted)
         with self._lock:

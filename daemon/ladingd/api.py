@@ -78,14 +78,14 @@ class Routes:
             raise BadRequest(f"Unknown filter: {', '.join(sorted(unknown))}.")
         if query.get("state") not in (None, *STATES):
             raise BadRequest(f"state is one of {', '.join(STATES)}.")
-        limit, after = _number(query, "limit", PAGE_DEFAULT), _number(query, "after", 0)
+        limit = _number(query, "limit", PAGE_DEFAULT)
         if limit < 1:
             raise BadRequest("limit is at least 1.")
         items, cursor = self._catalog.page(
             table=query.get("table"), column=query.get("column"), state=query.get("state"), name=query.get("name"),
-            sha256=_digest(query.get("sha256")), deleted=query.get("deleted") in ("1", "true"), after=after, limit=min(limit, PAGE_MAX),
+            sha256=_digest(query.get("sha256")), deleted=query.get("deleted") in ("1", "true"), after=query.get("after", ""), limit=min(limit, PAGE_MAX),
         )  # fmt: skip
-        return _json({"items": items, "next": str(cursor) if cursor is not None else None})
+        return _json({"items": items, "next": cursor})
 
     def medium(self, request: Request) -> Response:
         """lading.media/1; the id may be a digest or an unambiguous name."""

@@ -103,12 +103,12 @@ class Exercise:
             "table and pending": {"table": "default", "column": "file", "state": "pending"},
         }  # fmt: skip
         for what, where in filters.items():
-            do(f"media.page {what}".strip(), partial(media.page, conn, media.Filter(**where), 0, 10))
-        do("media.page later", lambda: media.page(conn, media.Filter(table="default"), SAFE_ID, 10))
+            do(f"media.page {what}".strip(), partial(media.page, conn, media.Filter(**where), "", 10))
+        do("media.page later", lambda: media.page(conn, media.Filter(table="default"), str(SAFE_ID), 10))
         for what in ("", "name", "sha256", "table"):
             do(
                 f"media.page deleted {what}".strip(),
-                partial(media.page, conn, media.Filter(deleted=True, **filters[what]), 0, 10),
+                partial(media.page, conn, media.Filter(deleted=True, **filters[what]), "", 10),
             )
         do("media.pages", lambda: next(media.pages(conn, media.Filter(), 5)))
         do("shapes.media", lambda: shapes.media(conn, kit.home, [*first, SAFE_ULID]))
