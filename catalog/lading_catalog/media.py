@@ -148,11 +148,9 @@ def _local_replica(conn: Connection, object_id: int, item: NewMedium, file_match
         conn.run("UPDATE replica SET state = ? WHERE id = ?", ("damaged" if state == "present" else "dropping", replica_id))
     if item.file is None:
         raise NeedsFile
-    now = conn.now_ms()
     conn.run(
-        "INSERT INTO replica (object_id, store_id, key, state, verified_at_ms, inode, mtime_ns, used_at_ms)"
-        " VALUES (?, 0, ?, 'present', ?, ?, ?, ?)",
-        (object_id, item.file.key, now, item.file.inode, item.file.mtime_ns, now),
+        "INSERT INTO replica (object_id, store_id, key, state, inode, mtime_ns, used_at_ms) VALUES (?, 0, ?, 'present', ?, ?, ?)",
+        (object_id, item.file.key, item.file.inode, item.file.mtime_ns, conn.now_ms()),
     )
     return True
 

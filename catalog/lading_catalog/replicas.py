@@ -110,7 +110,8 @@ def confirm(conn: Connection, done: Iterable[Success], epoch: int) -> int:
     proofs = [[s.replica_id, s.by, s.algorithm, s.value and s.value.hex(), s.verified_at_ms] for s in done]
     return conn.run(
         "UPDATE replica SET state = 'present', proof_by = j.value ->> 1, proof_algorithm = j.value ->> 2,"
-        " proof_value = unhex(j.value ->> 3), verified_at_ms = j.value ->> 4, blocked = 0, error_code = NULL, error = NULL, hint = NULL,"
+        " proof_value = unhex(j.value ->> 3), verified_at_ms = j.value ->> 4, wanted_at_ms = 0,"
+        " due_at_ms = 0, blocked = 0, error_code = NULL, error = NULL, hint = NULL,"
         " error_since_ms = NULL FROM json_each(?) j WHERE replica.id = j.value ->> 0 AND state = 'copying' AND epoch = ?",
         (json.dumps(proofs), epoch),
     )

@@ -33,6 +33,8 @@ GROWING = {"object", "medium", "row", "replica", "tombstone", "journal", "delete
 MAY_SCAN = {
     ("media.routed", "medium"): "a wait for everything asks for everything",
     ("status.status", "tombstone"): "counts at most 100,000",
+    ("journal.trimmable", "journal"): "looks at the oldest event only",
+    ("journal.trim", "journal"): "walks from the oldest, `limit` events far",
 }
 
 

@@ -68,7 +68,7 @@ CREATE INDEX col_moving ON col (id) WHERE moving_after IS NOT NULL;
 CREATE TABLE row (
   id INTEGER PRIMARY KEY,
   tbl_id INTEGER NOT NULL REFERENCES tbl,
-  ulid TEXT NOT NULL UNIQUE,
+  ulid TEXT NOT NULL,                          -- (unique by its random bits; nothing looks a row up by it)
   scalars TEXT CHECK (scalars IS NULL OR json_type(scalars) = 'object')
 ) STRICT;
 CREATE INDEX row_tbl ON row (tbl_id);
@@ -148,7 +148,7 @@ CREATE TABLE step (
 -- bytes come first. `key` is made with the row, never changes and is never used again.
 --   need_n       media that ask for this object in this store (0 in the local store and in sources)
 --   blocked      the last error was one that somebody must mend: tried again all the same, slowly
---   wanted_at_ms since when it is owed; due_at_ms when to try next. A due time beyond now + the longest pause counts as due.
+--   wanted_at_ms since when it is owed; due_at_ms when to try next; both 0 once present. A due time beyond now + the longest pause counts as due.
 --   epoch        which life of the daemon has claimed it
 --   proof_*      what was observed, see Proof in ladingd.stores.base; proof_value NULL = the object's SHA-256
 --   inode, mtime_ns   local store only: of the file, when its hash was taken
@@ -229,7 +229,6 @@ CREATE TABLE journal (
   old TEXT,
   detail TEXT
 ) STRICT;
-CREATE INDEX journal_at ON journal (at_ms);
 
 INSERT INTO store (id, uri, role) VALUES (0, 'local', 'local');
 INSERT INTO meta (k, v) VALUES ('min_copies', 9223372036854775807), ('epoch', 0), ('clock_ms', 0);
