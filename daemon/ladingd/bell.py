@@ -11,7 +11,6 @@ from watchdog.observers.api import BaseObserver
 
 from lading_catalog import doorbell
 
-
 # A touch: `attrib` since watchdog 7, `modified` before. Not what opening and closing the file say.
 _RINGS = ("attrib", "modified")
 

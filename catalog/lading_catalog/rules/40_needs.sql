@@ -143,6 +143,14 @@ BEGIN
       AND NOT EXISTS (SELECT 1 FROM tombstone t WHERE t.replica_id = replica.id);
 END;
 
+-- The bytes are here again: what could not be sent because the copy on this disk had changed is due at once.
+CREATE TRIGGER replica_source_back AFTER INSERT ON replica
+WHEN NEW.store_id = 0 AND NEW.state = 'present'
+BEGIN
+  UPDATE replica SET due_at_ms = lading_now(), blocked = 0
+    WHERE object_id = NEW.object_id AND state IN ('wanted', 'copying', 'present') AND state = 'wanted' AND error_code = 'source_changed';
+END;
+
 -- What is owed: the work of the copier. A wanted local replica (a fetch) has no need.
 CREATE VIEW owed AS SELECT * FROM replica WHERE state = 'wanted' AND (need_n > 0 OR store_id = 0);
 

@@ -176,9 +176,10 @@ class Replicator:
         if (trial and self._running) or room < self.concurrency:
             return []
         limit = 1 if trial else min(room, self.pace.slice)
+        # What somebody must mend has an eighth of the places, so that a stream of new objects does not hold it back for ever.
+        blocked = replicas.claimable(self.conn, self.row.id, now_ms, max(1, limit // 8), self._longest_ms, blocked=True)
         ids = replicas.claimable(self.conn, self.row.id, now_ms, limit, self._longest_ms)
-        if len(ids) < limit:
-            ids += replicas.claimable(self.conn, self.row.id, now_ms, limit - len(ids), self._longest_ms, blocked=True)
+        ids = (ids[: limit - len(blocked)] + blocked) if not trial else (ids + blocked)[:1]
         if ids and self.store is None:
             if not self._opening:
                 self._opening = True
