@@ -17,7 +17,7 @@ import pytest
 import lading
 from lading_catalog import localstore, media
 from life.put_check import recover, wrong
-from life.put_process import ROOTS
+from life.put_process import environment
 from put_kit import catalog, copies, names, objects, staged, whole
 
 WRITER = """
@@ -38,11 +38,10 @@ def _write(
     home: Path, writers: int, count: int, *, same_name: bool = False, same_bytes: bool = False, uri: str = ""
 ) -> dict[str, str]:
     """Processes that put at once, on a home that is not there yet: id → content."""
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(ROOTS))
     running = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, str(home), str(number), str(count), str(int(same_name)), str(int(same_bytes)), uri],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(),
         )
         for number in range(writers)
     ]  # fmt: skip
@@ -93,7 +92,7 @@ def test_invariant_6_puts_without_a_daemon_are_replicated_once_there_is_one(tmp_
         assert [m.state for m in cat.media()] == ["pending"] * 60
     run = subprocess.run(
         [sys.executable, "-m", "ladingd", "run", "--exit-when-idle", "--home", str(tmp_path / "home")],
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join([*ROOTS, *sys.path])), capture_output=True, text=True, timeout=120, check=False,
+        env=environment(), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     with catalog(tmp_path / "home") as cat:
@@ -120,7 +119,7 @@ def test_invariant_7_a_client_killed_inside_a_transaction_blocks_nobody(tmp_path
         process = subprocess.Popen(
             [sys.executable, "-c", IN_TRANSACTION, str(cat.home)],
             stdout=subprocess.PIPE,
-            env=dict(os.environ, PYTHONPATH=os.pathsep.join(ROOTS)),
+            env=environment(),
         )
         assert process.stdout is not None
         assert process.stdout.readline() == b"inside\n"

@@ -145,7 +145,7 @@ MUTANTS = (
         f"{PUT}::test_put_many_and_a_batch_are_one_transaction",
     ),
 )  # fmt: skip
-# Run by default: the fast ones of each kind. All with LADING_LONG=1, and by hand.
+# Run by default: the fast ones of each kind. All with LONG_RUN=1, and by hand.
 SHORT = (
     "no fsync of the file", "synchronous NORMAL", "unlink of the source before the commit",
     "dedup by hash without a look at the file", "overwrite instead of link", "recovery sweeps living sessions", "no fstat after reading",
@@ -167,12 +167,14 @@ def verdict(mutant: Mutant, tests: Sequence[str] = ()) -> tuple[bool, str]:
             (copy / file).write_text(text.replace(old, new))
             compile((copy / file).read_text(), file, "exec")
         paths = [os.fspath(copy / package) for package in PACKAGES]
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(paths), PYTHONDONTWRITEBYTECODE="1")
+        environment.pop("LONG_RUN", None)
         run = subprocess.run(
             [
                 sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-o", f"pythonpath={' '.join([*paths, 'tests'])}",
                 *(tests or [mutant.test]),
             ],
-            cwd=ROOT, env=dict(os.environ, PYTHONPATH=os.pathsep.join(paths), PYTHONDONTWRITEBYTECODE="1"),
+            cwd=ROOT, env=environment,
             capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
     if run.returncode not in (0, 1):

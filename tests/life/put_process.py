@@ -19,9 +19,16 @@ from pathlib import Path
 
 import lading
 import lading_catalog
+import ladingd
 
-ROOTS = [str(Path(str(p.__file__)).parents[1]) for p in (lading_catalog, lading)] + [str(Path(__file__).parents[1])]
+ROOTS = [str(Path(str(p.__file__)).parents[1]) for p in (lading_catalog, lading, ladingd)] + [str(Path(__file__).parents[1])]
 PATIENCE_S = 60.0
+
+
+def environment() -> dict[str, str]:
+    """For processes of the packages under test; without settings of whoever runs the tests (a daemon would refuse a LADING_ that it does not know)."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LADING_")}
+    return {**kept, "PYTHONPATH": os.pathsep.join(ROOTS)}
 
 
 @dataclass
@@ -43,7 +50,7 @@ class Server:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__)), *ROOTS], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=dict(os.environ, PYTHONPATH=os.pathsep.join(ROOTS)),
+            env=environment(),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -68,7 +75,9 @@ class Server:
         try:
             self._process.stdin.write(json.dumps([scenario, str(home), again]).encode() + b"\n")
             self._process.stdin.flush()
-            pid = int(self._process.stdout.readline())
+            line = self._process.stdout.readline()
+            assert line, "the server has ended: what it said stands on standard error"
+            pid = int(line)
             text = _until(report, b"ready\n")
             if strace:
                 tracer = _attach(pid, strace, trace)

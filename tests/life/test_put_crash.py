@@ -14,7 +14,7 @@ import pytest
 from lading_catalog.connection import Connection
 from life.put_check import finals, keys_with_rows, staged, wrong
 from life.put_faults import Point, Rig, place, rig, sample
-from life.put_process import server
+from life.put_process import environment, server
 from life.put_scenarios import PUTS, source, write_sources
 
 EVERY = {"first": 8, "unknown": 12}  # most of their calls make folders, or load modules
@@ -139,7 +139,8 @@ def test_the_daemon_recovers_what_a_killed_put_left() -> None:
             assert one.run("batch", home, options).signal == 9
         assert len([name for name in staged(home) if not name.endswith("/")]) == 9
         run = subprocess.run(
-            [sys.executable, "-m", "ladingd", "run", "--exit-when-idle", "--home", str(home)], capture_output=True, text=True, timeout=60,
+            [sys.executable, "-m", "ladingd", "run", "--exit-when-idle", "--home", str(home)],
+            env=environment(), capture_output=True, text=True, timeout=60,
             check=False,
         )  # fmt: skip
         assert run.returncode == 0, run.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from life import put_full
-from life.put_process import ROOTS
+from life.put_process import ROOTS, environment
 
 
 @pytest.mark.parametrize("what", ["bytes", "inodes"])
@@ -18,7 +18,7 @@ def test_invariant_3_a_full_disk(what: str, tmp_path: Path, capsys: pytest.Captu
     """With 0, 2, 4, … pages left, and 0 to 6 inodes: an error in words, nothing left, and once there is room all is well."""
     run = subprocess.run(
         ["unshare", "-m", sys.executable, str(put_full.__file__), str(tmp_path), what, *ROOTS],
-        capture_output=True, text=True, timeout=120, check=False,
+        env=environment(), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert run.returncode == 0, f"NOT SHOWN: a tmpfs could not be mounted in a namespace, or the program failed: {run.stderr}"
     states = [json.loads(line) for line in run.stdout.splitlines()]
