@@ -17,7 +17,7 @@ import apsw
 from bench.common import in_turns, make_files, ratio, save, table, timed
 
 import lading
-from lading.catalog import _WRITERS
+from lading.batch import WRITERS
 from lading_catalog.config import load
 
 URI = "s3://bucket/photos/"  # no daemon runs: nothing is sent
@@ -41,7 +41,7 @@ class Floor:
             self._db.execute("INSERT INTO done VALUES (?, ?)", (path.name, len(data)))
 
     def batch(self, paths: list[Path], datas: list[bytes], tag: str) -> None:
-        with ThreadPoolExecutor(_WRITERS) as pool:
+        with ThreadPoolExecutor(WRITERS) as pool:
             list(pool.map(self._write, [f"{tag}-{path.name}" for path in paths], datas))
         os.fsync(self._folder_fd)
         with self._db:

@@ -49,7 +49,9 @@ class Demo:
         uri = f"file://{self.backup}/"
         say("1. A destination is named: a folder on a disk that is not plugged in.")
         self.lading("config", "set", "input_media_dest", uri)
-        say("2. A photograph, a sound and a document are put. No daemon runs, the destination is away; they are safe on this disk.")
+        say(
+            "2. A photograph, a sound and a document are put. No daemon runs, the destination is away; they are safe on this disk."
+        )
         shutil.copytree(SAMPLES, self.place / "card")
         self.lading("put", *(f"card/{p.name}" for p in sorted(SAMPLES.iterdir())))
         say("3. The daemon starts. The disk is still away, and Lading says so.")
@@ -82,7 +84,9 @@ class Demo:
         for _ in range(200):
             if daemon.poll() is not None:
                 raise SystemExit("demo: the daemon ended:\n" + (self.place / "daemon.log").read_text(encoding="utf-8"))
-            status = subprocess.run([BIN / "lading", "status", "--json"], env=self.env, text=True, capture_output=True, check=False)
+            status = subprocess.run(
+                [BIN / "lading", "status", "--json"], env=self.env, text=True, capture_output=True, check=False
+            )
             if '"unreachable"' in status.stdout:
                 return
             time.sleep(0.1)

@@ -50,10 +50,10 @@ class Kit:
         self.files += 1
         return media.LocalFile(f"objects/{self.files % 256:03x}/{self.files:024x}.jpg", 10_000 + self.files, self.files)
 
-    def item(self, content: int, uris: Sequence[str] | None = (), *, file: bool = True, **more: Any) -> media.NewMedium:
+    def item(self, content: int, uris: Sequence[str] | None = (), **more: Any) -> media.NewMedium:
         more.setdefault("name", f"IMG_{content:05}.jpg")
         return media.NewMedium(
-            sha256=digest(content), size_bytes=size_of(content), file=self.new_file() if file else None, mime="image/jpeg",
+            sha256=digest(content), size_bytes=size_of(content), file=self.new_file(), mime="image/jpeg",
             destinations=None if uris is None else tuple(uris), **more,
         )  # fmt: skip
 

@@ -158,7 +158,7 @@ class Connection:
     # -- reading ---------------------------------------------------------------------------------------------------------------
 
     def rows(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
-        self._same_process()
+        self.same_process()
         try:
             return self._db.execute(sql, bindings).fetchall()
         except apsw.Error as e:
@@ -176,7 +176,7 @@ class Connection:
         return row[0] if row else None
 
     def dicts(self, sql: str, bindings: Bindings = ()) -> list[dict[str, Any]]:
-        self._same_process()
+        self.same_process()
         cursor = self._db.cursor()
         cursor.row_trace = as_dict
         found: list[Any] = cursor.execute(sql, bindings).fetchall()
@@ -185,7 +185,7 @@ class Connection:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """One snapshot for several queries. Short: a snapshot that is held keeps the WAL from being reset."""
-        self._same_process()
+        self.same_process()
         if self._db.in_transaction:
             yield
             return
@@ -201,7 +201,7 @@ class Connection:
     def writing(self, *, durable: bool = True) -> Iterator[Connection]:
         """A writing transaction, committed at the end and rolled back on an error. `durable=False` only where losing the commit
         in a power cut does no more than repeat work. Raises CatalogUpgraded, CatalogError (busy), WalReplaced after the commit."""
-        self._same_process()
+        self.same_process()
         try:  # BEGIN too: a Ctrl-C that arrives during it shows after it
             if durable != self._durable:
                 self._db.execute(f"PRAGMA synchronous = {2 if durable else 1}")
@@ -210,7 +210,7 @@ class Connection:
             if self.value("PRAGMA user_version") != SCHEMA_VERSION:
                 raise CatalogUpgraded("Another process has migrated the catalog; open it again.")
             yield self
-            self._same_process()
+            self.same_process()
             self._db.execute("COMMIT")
         except BaseException as e:
             if self._pid == os.getpid() and self._db.in_transaction:
@@ -227,19 +227,19 @@ class Connection:
 
     def run(self, sql: str, bindings: Bindings = ()) -> int:
         """A writing statement inside `writing()`: how many rows it changed itself."""
-        self._same_process()
+        self.same_process()
         self._db.execute(sql, bindings)
         return self._db.changes()
 
     def run_many(self, sql: str, many: Iterable[Bindings]) -> None:
-        self._same_process()
+        self.same_process()
         self._db.executemany(sql, many)
 
     def last_id(self) -> int:
         return self._db.last_insert_rowid()
 
     def reopen(self) -> None:
-        self._same_process()
+        self.same_process()
         self._db.close()
         self._durable = True
         self._open()
@@ -251,7 +251,7 @@ class Connection:
     def checkpoint(self, *, truncate: bool = False) -> None:
         """Move the WAL into the file as far as readers allow. TRUNCATE also empties it; it stops writers while it waits for readers,
         so it waits for a moment only and is tried again later."""
-        self._same_process()
+        self.same_process()
         self._patience.limit_s = CHECKPOINT_WAIT_S
         try:
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE)
@@ -272,7 +272,8 @@ class Connection:
         except OSError:
             return -1
 
-    def _same_process(self) -> None:
+    def same_process(self) -> None:
+        """Raises CatalogError in a forked child."""
         if self._pid != os.getpid():
             raise CatalogError("This connection was opened before a fork; open the catalog again in the child.")
 

@@ -28,12 +28,11 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class NewMedium:
-    """What a put records. `destinations`: None lets the column and the defaults decide, () is this disk only. `file`: None relies on a
-    copy that the local store has already."""
+    """What a put records. `destinations`: None lets the column and the defaults decide, () is this disk only."""
 
     sha256: bytes
     size_bytes: int
-    file: LocalFile | None
+    file: LocalFile
     name: str | bytes
     mime: str
     modified_at_ms: int | None = None
@@ -56,10 +55,6 @@ class PutResult:
     unused: list[str] = field(default_factory=list)
 
 
-class NeedsFile(Exception):
-    """A copy that the put relied on is gone or changed: the bytes have to be published after all."""
-
-
 FileMatches = Callable[[str, int, int, int], bool]  # key, size, inode, mtime_ns
 
 
@@ -73,7 +68,7 @@ def local_copy(conn: Connection, sha256: bytes) -> tuple[int, str, int, int, int
 
 
 def put(conn: Connection, items: Sequence[NewMedium], defaults: tables.Defaults, file_matches: FileMatches) -> PutResult:
-    """Record media, inside the caller's durable transaction. Raises NeedsFile, ConfigError; then the caller rolls back."""
+    """Record media, inside the caller's durable transaction. Raises ConfigError; then the caller rolls back."""
     result = PutResult()
     columns: dict[tuple[str, str, str | None], tables.Column] = {}
     sets: dict[tuple[int, tuple[str, ...] | None], tuple[int | None, bool]] = {}
@@ -88,7 +83,7 @@ def put(conn: Connection, items: Sequence[NewMedium], defaults: tables.Defaults,
             routed = sets[col.id, item.destinations] = tables.resolve(conn, col, item.destinations, defaults)
         object_id = _object(conn, item)
         # Also where the medium is there already: its own copies may be lost, and a move unlinks the source after this.
-        if not _local_replica(conn, object_id, item, file_matches) and item.file is not None:
+        if not _local_replica(conn, object_id, item, file_matches):
             result.unused.append(item.file.key)
         if not item.again and (known := _same(conn, object_id, col.id, item.name, *routed)) is not None:
             result.ulids.append(known)
@@ -141,13 +136,9 @@ def _local_replica(conn: Connection, object_id: int, item: NewMedium, file_match
         replica_id, state, key, inode, mtime_ns = live
         if state == "present" and file_matches(key, item.size_bytes, inode, mtime_ns):
             return False
-        if item.file is None:
-            raise NeedsFile
         if state == "copying":
             conn.run("UPDATE replica SET state = 'wanted' WHERE id = ?", (replica_id,))
         conn.run("UPDATE replica SET state = ? WHERE id = ?", ("damaged" if state == "present" else "dropping", replica_id))
-    if item.file is None:
-        raise NeedsFile
     conn.run(
         "INSERT INTO replica (object_id, store_id, key, state, inode, mtime_ns, used_at_ms) VALUES (?, 0, ?, 'present', ?, ?, ?)",
         (object_id, item.file.key, item.file.inode, item.file.mtime_ns, conn.now_ms()),

@@ -148,7 +148,8 @@ def verdict(shape: dict[str, Any], now_ms: int, limits: Limits) -> tuple[str, li
         if error and d["state"] in ("blocked", "full", "unreachable"):
             length = ago(max(0, now_ms - ms(error["first_at"])))
             word = {"blocked": "blocked", "full": "full", "unreachable": "not reachable"}[d["state"]]
-            sentence = f"{d['uri']} {word} for {length}, {_n(n, 'object', 'objects')} waiting: {error['message'].removeprefix(d['uri'] + ': ').rstrip('.')}."
+            message = error["message"].removeprefix(f"{d['uri']}: ").rstrip(".")
+            sentence = f"{d['uri']} {word} for {length}, {_n(n, 'object', 'objects')} waiting: {message}."
             (risk if d["state"] != "unreachable" or _old(d, now_ms, ms, limits) else notes).append(sentence)
         elif n and _old(d, now_ms, ms, limits):
             risk.append(f"{_n(n, 'object', 'objects')} waiting for {d['uri']} since {d['owed']['oldest_at']}.")

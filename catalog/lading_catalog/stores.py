@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -53,7 +54,7 @@ def get(conn: Connection, store_id: int) -> StoreRow:
 
 def destination_id(conn: Connection, uri: str, endpoints: Collection[str] = ()) -> int:
     """The id of a destination, made if it is new. Raises ConfigError for a wrong URI and for one inside another destination."""
-    wanted = uris.parse(uri, endpoints)
+    wanted = _parsed(uri, frozenset(endpoints))
     if wanted.provider not in SUPPORTED:
         raise ConfigError(
             f"{wanted.uri}: this version of Lading cannot send to such a store yet.",
@@ -70,6 +71,9 @@ def destination_id(conn: Connection, uri: str, endpoints: Collection[str] = ()) 
             )
     conn.run("INSERT INTO store (uri, role) VALUES (?, 'destination')", (wanted.uri,))
     return conn.last_id()
+
+
+_parsed = functools.lru_cache(maxsize=256)(uris.parse)  # a put names its destinations each time
 
 
 def set_id(conn: Connection, destination_uris: Sequence[str], endpoints: Collection[str] = ()) -> int | None:

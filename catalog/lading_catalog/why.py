@@ -154,7 +154,7 @@ def _words(reason: str, row: Json, seen: Seen, since: int, now: int) -> tuple[st
         "queued": (f"Waiting for its turn to go to {uri}, for {length}.", None),
         "copying": (f"Being copied to {uri} now.", None),
         "no_daemon": (f"Waiting to go to {uri}; no daemon is running to bring it there.", START_DAEMON),
-        "paused": (f"{uri} is paused.", f"Set paused = false for it in the configuration, and start the daemon again."),
+        "paused": (f"{uri} is paused.", "Set paused = false for it in the configuration, and start the daemon again."),
         "unreachable": (
             f"{uri} has not been reachable for {length}: {detail}.",
             hint or "Nothing: it is tried again and again.",

@@ -7,7 +7,8 @@ with lading.open() as cat:
     photo.wait(timeout=60)            # a Receipt once every destination has it, else NotSafeYet
 """
 
-from lading.catalog import Batch, Catalog, open  # noqa: A004  (lading.open is the contract, like gzip.open)
+from lading.batch import Batch, PutOptions
+from lading.catalog import Catalog, open  # noqa: A004  (lading.open is the contract, like gzip.open)
 from lading.medium import Medium, Proof, Receipt, Replica
 from lading_catalog.errors import (
     Ambiguous,
@@ -45,6 +46,7 @@ __all__ = [
     "NotFound",
     "NotSafeYet",
     "Proof",
+    "PutOptions",
     "Receipt",
     "Refused",
     "Replica",

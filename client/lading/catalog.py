@@ -6,35 +6,26 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
-import apsw
-
-from lading import mime
-from lading.intake import Intake, Source, Taken, intake, remove_source, take
+from lading.batch import Batch, Destinations, PutOptions, uris
+from lading.intake import Source
 from lading.medium import Medium, Receipt, receipt_of
+from lading.recording import Recorder
 from lading_catalog import doorbell, localstore, lock, media, shapes, stores, tables
 from lading_catalog import why as reasons
 from lading_catalog.config import Config, load
-from lading_catalog.connection import WalReplaced, open_catalog
-from lading_catalog.errors import CatalogError, ConfigError, Error, NoDaemon, NotFound, NotSafeYet
-from lading_catalog.ids import new_ulid
+from lading_catalog.connection import open_catalog
+from lading_catalog.errors import NoDaemon, NotFound, NotSafeYet
 from lading_catalog.query import query as run_query
-from lading_catalog.replicas import PRIORITIES
 from lading_catalog.status import Daemon, Limits, disk_free, status
 
-_WRITERS = 8  # threads that write and sync files of one put_many: the file system commits their syncs together
 _POLL_S = (0.02, 0.25)  # how often a wait looks, at first and at most
 _NO_DAEMON_S = 10.0  # a wait without time-out gives a daemon that restarts this long
 _WAL_VALVE_BYTES = 64 << 20
-
-Destinations = str | Sequence[str] | None
-Each = Callable[[int, Error | None], None]
 
 
 def open(  # noqa: A001  (the contract: lading.open, like gzip.open)
@@ -57,10 +48,10 @@ class Catalog:
         with contextlib.suppress(OSError):  # the daemon makes it too, and looks now and then without it
             doorbell.prepare(self.home)
         self._lock = threading.RLock()
-        self._session: localstore.Session | None = None
         self._defaults = tables.Defaults(
             tuple(config.input_media_dest), tuple(config.output_media_dest), frozenset(config.endpoints)
         )
+        self._recorder = Recorder(self.home, self._conn, self._lock, self._defaults)
 
     def __enter__(self) -> Catalog:
         return self
@@ -70,9 +61,7 @@ class Catalog:
 
     def close(self) -> None:
         with self._lock:
-            if self._session is not None:
-                self._session.close()
-                self._session = None
+            self._recorder.close()
             if self._conn.wal_bytes() > _WAL_VALVE_BYTES and not self.daemon().running:
                 self._conn.checkpoint(truncate=True)
             self._conn.close()
@@ -84,121 +73,27 @@ class Catalog:
         source: Source,
         *,
         name: str | bytes | os.PathLike[str] | None = None,
-        table: str = tables.DEFAULT_TABLE,
-        column: str = tables.DEFAULT_COLUMN,
-        kind: str | None = None,
-        destination: Destinations = None,
-        move: bool = False,
-        priority: str = "normal",
         values: Mapping[str, Any] | None = None,
+        **options: Unpack[PutOptions],
     ) -> Medium:
         """Put one file: a path, bytes (with `name`), or a binary file object. When this returns it is durable on this disk.
 
-        `kind`: `input` or `computed`; None is the column's. `destination`: URI or URIs; [] keeps it on this disk only; None lets
-        the column and then the configuration decide. `move`: unlink the source after the commit. `values`: scalars of its row.
-        Raises NotFound, SourceChanged, Full, ConfigError, CatalogError; then nothing was recorded and no file is left.
+        `values`: scalars of its row. The other options (table, column, kind, destination, move, priority): see PutOptions. Raises
+        NotFound, SourceChanged, Full, ConfigError, CatalogError; then nothing was recorded and no file is left.
         """
         with self.batch() as batch:
-            medium = batch.put(
-                source,
-                name=name,
-                table=table,
-                column=column,
-                kind=kind,
-                destination=destination,
-                move=move,
-                priority=priority,
-                values=values,
-            )
+            medium = batch.put(source, name=name, values=values, **options)
         return medium
 
-    def put_many(
-        self,
-        sources: Iterable[Source | tuple[Source, str | bytes]],
-        *,
-        table: str = tables.DEFAULT_TABLE,
-        column: str = tables.DEFAULT_COLUMN,
-        kind: str | None = None,
-        destination: Destinations = None,
-        move: bool = False,
-        priority: str = "normal",
-    ) -> list[Medium]:
+    def put_many(self, sources: Iterable[Source | tuple[Source, str | bytes]], **options: Unpack[PutOptions]) -> list[Medium]:
         """Put many files with one commit: all of them or, where one fails, none. A source may be a pair (source, name)."""
         with self.batch() as batch:
-            found = batch.put_many(
-                sources, table=table, column=column, kind=kind, destination=destination, move=move, priority=priority
-            )
+            found = batch.put_many(sources, **options)
         return found
 
     def batch(self) -> Batch:
         """A context in which puts are collected and committed together at its end; an error in it takes all of them back."""
-        return Batch(self)
-
-    def _record(self, batch: Batch) -> media.PutResult:
-        """Publish and commit what a batch has taken in. On an error nothing of it is left."""
-        items, taken = batch._items, batch._taken
-        session = self._open_session()
-        with self._lock:
-            try:
-                relies = self._relies_on_copies(items, taken)
-                session.publish(t.staged for t, has in zip(taken, relies, strict=True) if not has)
-                try:
-                    result = self._commit(items, taken)
-                except media.NeedsFile:
-                    session.publish(t.staged for t in taken)
-                    result = self._commit(items, taken)
-            except BaseException as e:
-                self._take_back(session, taken, e)
-                raise
-        unused = set(result.unused)
-        session.settle((t.staged for t in taken if t.staged.key in unused), keep=False)
-        session.settle((t.staged for t in taken if t.staged.key not in unused), keep=True)
-        doorbell.ring(self.home)
-        return result
-
-    def _take_back(self, session: localstore.Session, taken: Sequence[Taken], error: BaseException) -> None:
-        """After an error nothing is left, unless it is recorded all the same: a Ctrl-C that arrives during the commit shows after it."""
-        unsure = isinstance(error, CatalogError) and isinstance(error.__cause__, apsw.IOError)
-        staged = [t.staged for t in taken]
-        try:
-            kept = {s.key for s in staged if s.published and media.has_local_copy(self._conn, s.key, s.sha256)}
-        except CatalogError:
-            kept, unsure = set(), True
-        session.settle((s for s in staged if s.key in kept), keep=True)
-        session.settle((s for s in staged if s.key not in kept), keep=False, unsure=unsure)
-
-    def _relies_on_copies(self, items: Sequence[media.NewMedium], taken: Sequence[Taken]) -> list[bool]:
-        """For each item: whether the local store, or an earlier item of the batch, has its bytes already."""
-        seen: set[bytes] = set()
-        relies = []
-        for item, _ in zip(items, taken, strict=True):
-            has = item.sha256 in seen
-            if not has and (copy := media.local_copy(self._conn, item.sha256)) is not None:
-                has = localstore.matches(self.home, *copy[1:])
-            seen.add(item.sha256)
-            relies.append(has)
-        return relies
-
-    def _commit(self, items: Sequence[media.NewMedium], taken: Sequence[Taken]) -> media.PutResult:
-        ready = [
-            replace(item, file=media.LocalFile(t.staged.key, t.staged.inode, t.staged.mtime_ns) if t.staged.published else None)
-            for item, t in zip(items, taken, strict=True)
-        ]
-        result = media.PutResult()
-        try:
-            with self._conn.writing():
-                result = media.put(self._conn, ready, self._defaults, lambda *file: localstore.matches(self.home, *file))
-        except WalReplaced:
-            # Another SQLite library has replaced the log. If our rows are there all the same, the put is as good as any.
-            if not media.exists(self._conn, result.ulids):
-                raise
-        return result
-
-    def _open_session(self) -> localstore.Session:
-        with self._lock:
-            if self._session is None:
-                self._session = localstore.Session(self.home)
-            return self._session
+        return Batch(self, self._recorder)
 
     # -- find ------------------------------------------------------------------------------------------------------------------
 
@@ -343,7 +238,7 @@ class Catalog:
         destinations no call gave. Returns how many media the column has. Raises NotFound, ConfigError."""
         with self._lock, self._conn.writing():
             n = tables.set_destination(
-                self._conn, table, column, _uris(destination) or (), endpoints=self._defaults.endpoints,
+                self._conn, table, column, uris(destination) or (), endpoints=self._defaults.endpoints,
                 make=(table, column) == (tables.DEFAULT_TABLE, tables.DEFAULT_COLUMN),
             )  # fmt: skip
         doorbell.ring(self.home)
@@ -403,145 +298,6 @@ class Catalog:
         doorbell.ring(self.home)
 
 
-class Batch:
-    """Puts with one commit. `media` has them after the `with`; `new` says of each whether it was made or was there already."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self._taken: list[Taken] = []
-        self._items: list[media.NewMedium] = []
-        self._moves: list[Taken] = []
-        self.media: list[Medium] = []
-        self.new: list[bool] = []
-        self.unmoved: list[Intake] = []  # of a move: recorded, but the source could not be removed or has changed since
-
-    def __enter__(self) -> Batch:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is not None:
-            self.discard()
-        elif self._items:
-            self.commit()
-
-    def put(
-        self,
-        source: Source,
-        *,
-        name: str | bytes | os.PathLike[str] | None = None,
-        table: str = tables.DEFAULT_TABLE,
-        column: str = tables.DEFAULT_COLUMN,
-        kind: str | None = None,
-        destination: Destinations = None,
-        move: bool = False,
-        priority: str = "normal",
-        values: Mapping[str, Any] | None = None,
-        again: bool = True,
-    ) -> Medium:
-        """As Catalog.put; recorded when the batch ends. `again=False`: where the column has the same name with the same content,
-        that medium stands instead of a second one (see `media` and `new` afterwards)."""
-        what = intake(source, name)
-        number = _check(kind, priority)
-        return self._add(take(self._catalog._open_session(), what), table, column, kind, destination, move, number, values, again)
-
-    def put_many(
-        self,
-        sources: Iterable[Source | tuple[Source, str | bytes]],
-        *,
-        table: str = tables.DEFAULT_TABLE,
-        column: str = tables.DEFAULT_COLUMN,
-        kind: str | None = None,
-        destination: Destinations = None,
-        move: bool = False,
-        priority: str = "normal",
-        again: bool = True,
-        each: Each | None = None,
-    ) -> list[Medium]:
-        """As `put`, for many; several threads write and sync. Raises the first error, after which the batch should end, unless there
-        is `each`: it is called with the index of each source, in order, and its Error or None, and those that fail are left out."""
-        number = _check(kind, priority)
-        session = self._catalog._open_session()
-
-        def one(source: Source | tuple[Source, str | bytes]) -> Taken:
-            return take(session, intake(*source) if isinstance(source, tuple) else intake(source))
-
-        many = list(sources)
-        taken: list[Taken] = []
-        error: BaseException | None = None
-        with ThreadPoolExecutor(min(_WRITERS, max(1, len(many)))) as pool:
-            futures = [pool.submit(one, source) for source in many]
-            try:
-                for index, future in enumerate(futures):
-                    failed = future.exception()
-                    if failed is None:
-                        taken.append(future.result())
-                    elif each is None or not isinstance(failed, Error):
-                        error = error or failed
-                    if each is not None and (failed is None or isinstance(failed, Error)):
-                        each(index, failed)
-            except BaseException:  # Ctrl-C: what has not begun does not begin, what is running ends, and all of it is taken back
-                pool.shutdown(cancel_futures=True)
-                done = [f.result() for f in futures if not f.cancelled() and f.exception() is None]
-                session.settle((t.staged for t in done), keep=False)
-                raise
-        found = [self._add(t, table, column, kind, destination, move, number, None, again) for t in taken]
-        if error is not None:
-            raise error
-        return found
-
-    def commit(self) -> None:
-        """Record what was put so far; the batch is empty afterwards."""
-        try:
-            result = self._catalog._record(self)
-        finally:
-            self._items, self._taken, moves, self._moves = [], [], self._moves, []
-        self.new += result.new
-        self.media += [Medium(self._catalog, ulid) for ulid in result.ulids]
-        self.unmoved += [taken.intake for taken in moves if not remove_source(taken)]
-
-    def discard(self) -> None:
-        """Take back what was put since the last commit."""
-        if self._taken:
-            self._catalog._open_session().settle((t.staged for t in self._taken), keep=False)
-        self._items, self._taken, self._moves = [], [], []
-
-    def _add(
-        self, taken: Taken, table: str, column: str, kind: str | None, destination: Destinations, move: bool, priority: int,
-        values: Mapping[str, Any] | None, again: bool,
-    ) -> Medium:  # fmt: skip
-        staged = taken.staged
-        ulid = new_ulid(self._catalog._conn.now_ms())
-        self._taken.append(taken)
-        self._items.append(
-            media.NewMedium(
-                staged.sha256,
-                staged.size_bytes,
-                None,
-                taken.intake.name,
-                mime.guess(staged.head, taken.intake.name),
-                taken.modified_at_ms,
-                table,
-                column,
-                kind,
-                _uris(destination),
-                priority,
-                values,
-                ulid,
-                again,
-            )
-        )
-        if move and _inside(self._catalog.home, taken.intake):
-            self.unmoved.append(taken.intake)
-        elif move:
-            self._moves.append(taken)
-        return Medium(self._catalog, ulid)
-
-
-def _inside(home: Path, what: Intake) -> bool:
-    """Whether a source lies in the home: it may be the very copy that the put relies on, and is never moved away."""
-    return what.path is not None and Path(os.path.realpath(os.fsdecode(what.path))).is_relative_to(os.path.realpath(home))
-
-
 def limits_of(config: Config) -> tuple[Limits, int]:
     """The limits of a configuration on the disk that holds, or will hold, its home; and the bytes that are free there."""
     place = Path(config.home)
@@ -549,17 +305,3 @@ def limits_of(config: Config) -> tuple[Limits, int]:
         place = place.parent
     free, total = disk_free(place)
     return Limits(config.cache_size.of(total), config.min_free.of(total), int(config.warn_unsafe_after.s * 1000)), free
-
-
-def _uris(destination: Destinations) -> tuple[str, ...] | None:
-    if destination is None:
-        return None
-    return (destination,) if isinstance(destination, str) else tuple(destination)
-
-
-def _check(kind: str | None, priority: str) -> int:
-    if kind is not None and kind not in tables.KINDS:
-        raise ConfigError(f"kind is {' or '.join(tables.KINDS)}, not {kind!r}.")
-    if priority not in PRIORITIES:
-        raise ConfigError(f"priority is one of {', '.join(PRIORITIES)}, not {priority!r}.")
-    return PRIORITIES[priority]

@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from lading_catalog.errors import ConfigError, Error, NotFound
 from lading_catalog.keys import split_ext
-from lading_catalog.localstore import ReadFailed, Session, SourceChanged, Staged
 from lading_catalog.names import name_value, printable
+from lading_catalog.staging import ReadFailed, Session, SourceChanged, Staged
 
 Source = str | bytes | os.PathLike[str] | os.PathLike[bytes] | BinaryIO | bytearray | memoryview
 
@@ -65,7 +65,7 @@ def take(session: Session, what: Intake) -> Taken:
         except ReadFailed as e:
             raise _unreadable(e, printable(what.name)) from e
     with _opened(what.path) as (file, before):
-        staged = session.stage(file, what.ext, clone_fd=file.fileno())
+        staged = session.stage(file, what.ext, clone_fd=file.fileno(), size_hint=before.st_size)
         after = os.fstat(file.fileno())
     if identity(before) != identity(after) or staged.size_bytes != after.st_size:
         session.settle([staged], keep=False)

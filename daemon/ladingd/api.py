@@ -83,7 +83,8 @@ class Routes:
             raise BadRequest("limit is at least 1.")
         items, cursor = self._catalog.page(
             table=query.get("table"), column=query.get("column"), state=query.get("state"), name=query.get("name"),
-            sha256=_digest(query.get("sha256")), deleted=query.get("deleted") in ("1", "true"), after=query.get("after", ""), limit=min(limit, PAGE_MAX),
+            sha256=_digest(query.get("sha256")), deleted=query.get("deleted") in ("1", "true"),
+            after=query.get("after", ""), limit=min(limit, PAGE_MAX),
         )  # fmt: skip
         return _json({"items": items, "next": cursor})
 

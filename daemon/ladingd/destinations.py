@@ -66,5 +66,6 @@ def _same_place(config: Config, uri: str, facts: Mapping[str, Any]) -> None:
         raise Refused(
             f"{uri} was first used at {then or 'Amazon S3'}, and the configuration now says {now or 'Amazon S3'}:"
             " another place, which does not hold the copies made so far.",
-            hint=f"Set endpoint_url back and name the new place s3+NAME://…; or, if it is the same store: lading destination test --moved {uri}",
+            hint="Set endpoint_url back and name the new place s3+NAME://…;"
+            f" or, if it is the same store: lading destination test --moved {uri}",
         )

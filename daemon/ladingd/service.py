@@ -21,7 +21,7 @@ import structlog
 from watchdog.observers.api import BaseObserver
 
 import lading
-from lading_catalog import doorbell, journal, localstore, media, migrate, replicas, safety, stores
+from lading_catalog import doorbell, journal, localstore, media, migrate, recovery, replicas, safety, stores
 from lading_catalog.config import Config, without_effect
 from lading_catalog.connection import CATALOG_FILE, open_catalog, refuse_bad_place
 from lading_catalog.errors import CatalogError, CatalogUpgraded
@@ -151,7 +151,7 @@ class Service:
         self._keeper = Keeper(self._conn, self._pace, self.config.journal_keep_s)
 
     def _recover(self) -> None:
-        left = localstore.recover(self.home, lambda key, sha256: media.has_local_copy(self._conn, key, sha256))
+        left = recovery.recover(self.home, lambda key, sha256: media.has_local_copy(self._conn, key, sha256))
         if left:
             log.info("staging.recovered", leftovers=left)
 

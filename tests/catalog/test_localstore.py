@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from catalog_kit import Kit
-from lading_catalog import localstore, lock, media, tables
-from lading_catalog.localstore import Session, Staged, matches, recover
+from lading_catalog import localstore, lock, media, staging, tables
+from lading_catalog.localstore import matches
+from lading_catalog.recovery import recover
+from lading_catalog.staging import Session, Staged
 
 DATA = b"bytes of a photo " * 1000
 
@@ -128,7 +130,7 @@ def test_died_while_a_failed_commit_was_settled(kit: Kit) -> None:
         session = Session(kit.home)
         staged = session.stage(DATA + bytes([showed]), ".jpg")
         session.publish([staged])
-        os.rename(session.folder / staged.tmp, session.folder / (staged.tmp + localstore._UNSURE))
+        os.rename(session.folder / staged.tmp, session.folder / (staged.tmp + staging.UNSURE))
         if showed:
             record(kit, staged)
         die(session)
@@ -186,7 +188,7 @@ def test_a_live_session_is_not_touched(kit: Kit) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from lading_catalog.localstore import Session
+from lading_catalog.staging import Session
 session = Session(Path(sys.argv[1]))
 session.publish([session.stage(b"x" * 1000, ".jpg")])
 print("there", flush=True)

@@ -113,19 +113,19 @@ def test_dangling_links_pipes_and_odd_paths(cli: Cli) -> None:
 
 
 def test_a_file_that_grows_while_it_is_read_is_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lading_catalog import localstore
+    from lading_catalog import staging
 
     growing = cli.file("growing")
-    real = localstore.Session.stage
+    real = staging.Session.stage
 
-    def stage(self: localstore.Session, *args: object, **more: object) -> localstore.Staged:
+    def stage(self: staging.Session, *args: object, **more: object) -> staging.Staged:
         staged = real(self, *args, **more)  # type: ignore[arg-type]
         if growing.exists():
             with growing.open("ab") as file:
                 file.write(b"more")
         return staged
 
-    monkeypatch.setattr(localstore.Session, "stage", stage)
+    monkeypatch.setattr(staging.Session, "stage", stage)
     assert "was written to while it was read" in cli.run("put", growing, code=1).err
     assert names(cli) == []
 
@@ -176,7 +176,7 @@ def test_move_removes_the_sources_and_leaves_the_folders(cli: Cli) -> None:
 
 
 def test_move_of_what_cannot_be_removed_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lading.catalog.remove_source", lambda _: False)
+    monkeypatch.setattr("lading.batch.remove_source", lambda _: False)
     photo = cli.file("photo.jpg")
     assert "it is still there" in cli.run("put", "--move", photo, code=1).err
     assert names(cli) == ["photo.jpg"]
@@ -247,20 +247,20 @@ def test_many_files_go_in_several_commits(cli: Cli, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_full_disk_stops_it_and_keeps_what_is_recorded(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lading_catalog import localstore
+    from lading_catalog import staging
     from lading_catalog.errors import Full
 
-    real = localstore.Session.stage
+    real = staging.Session.stage
     left = 3
 
-    def stage(self: localstore.Session, *args: object, **more: object) -> localstore.Staged:
+    def stage(self: staging.Session, *args: object, **more: object) -> staging.Staged:
         nonlocal left
         left -= 1
         if left < 0:
             raise Full("No space left on the disk.", hint="Free some space.")
         return real(self, *args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(localstore.Session, "stage", stage)
+    monkeypatch.setattr(staging.Session, "stage", stage)
     monkeypatch.setattr("lading.cli.put._BATCH_FILES", 2)
     for n in range(10):
         cli.file(f"many/{n:02}")

@@ -113,7 +113,4 @@ def test_photos_and_texts_do_not_load_filetype() -> None:
     )
     folders = [str(Path(mime.__file__).parents[1]), str(Path(mime.__file__).parents[2] / "catalog")]
     code = f"import sys; sys.path[:0] = {folders}; " + code
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "False False\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False False\n"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import lading
-from lading_catalog import durable, localstore
+from lading_catalog import durable, staging
 from put_kit import JPEG, catalog, commits, copies, names, nothing_left, objects, staged, whole
 
 MIB = 1 << 20
@@ -246,13 +246,13 @@ def test_a_source_that_changed_before_the_commit_is_left_alone(
 ) -> None:
     data = photo.read_bytes()
     os.utime(photo, ns=(0, 0))
-    real = localstore.Session.publish
+    real = staging.Session.publish
 
-    def publish(self: localstore.Session, items: Any) -> None:
+    def publish(self: staging.Session, items: Any) -> None:
         real(self, items)
         change(photo)
 
-    monkeypatch.setattr(localstore.Session, "publish", publish)
+    monkeypatch.setattr(staging.Session, "publish", publish)
     with cat.batch() as batch:
         batch.put(photo, move=True)
     whole(batch.media[0], data)
@@ -286,7 +286,7 @@ def test_a_move_through_a_symlink_takes_only_the_link(cat: lading.Catalog, photo
 # -- clones ------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", localstore._NO_CLONE)
+@pytest.mark.parametrize("code", staging.NO_CLONE)
 def test_where_a_clone_is_not_possible_bytes_are_copied(
     cat: lading.Catalog, photo: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
@@ -363,14 +363,14 @@ def test_invariant_1_a_copy_that_is_not_what_it_was_is_not_relied_on(
     if when == "before":
         spoil()
     else:
-        real = localstore.Session.publish
+        real = staging.Session.publish
 
-        def publish(self: localstore.Session, items: Any) -> None:
-            monkeypatch.setattr(localstore.Session, "publish", real)
+        def publish(self: staging.Session, items: Any) -> None:
+            monkeypatch.setattr(staging.Session, "publish", real)
             real(self, items)
             spoil()
 
-        monkeypatch.setattr(localstore.Session, "publish", publish)
+        monkeypatch.setattr(staging.Session, "publish", publish)
     second = cat.put(photo, name="second.jpg")
     whole(first, photo.read_bytes())
     whole(second, photo.read_bytes())

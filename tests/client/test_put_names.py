@@ -97,7 +97,7 @@ def test_recovery_takes_back_what_a_dead_put_left_whatever_its_name(
 ) -> None:
     """A process that died before its commit: both names go. After its commit only the temporary one."""
     from lading.intake import intake, take
-    from lading_catalog.localstore import Session
+    from lading_catalog.staging import Session
 
     kept = cat.put(b"kept", name=name)
     session = Session(cat.home)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import lading
-from lading_catalog import localstore, media
+from lading_catalog import localstore, media, staging
 from life.put_check import recover, wrong
 from life.put_process import environment
 from put_kit import catalog, copies, names, objects, staged, whole
@@ -138,7 +138,7 @@ def test_invariant_7_a_client_killed_inside_a_transaction_blocks_nobody(tmp_path
 def test_invariant_4_a_final_name_that_is_taken_is_never_overwritten(tmp_path: Path) -> None:
     """Two sessions with the same dice come to the same name: the second is refused, and the first keeps its file."""
     with catalog(tmp_path / "home") as cat:
-        one, two = (localstore.Session(cat.home, random_bytes=bytes) for _ in range(2))
+        one, two = (staging.Session(cat.home, random_bytes=bytes) for _ in range(2))
         first, second = one.stage(b"first", ".jpg"), two.stage(b"second", ".jpg")
         assert first.key == second.key
         one.publish([first])
@@ -188,7 +188,7 @@ def test_recovery_beside_a_put_that_begins(tmp_path: Path, monkeypatch: pytest.M
 def test_recovery_goes_on_after_a_leftover_that_cannot_be_read(tmp_path: Path) -> None:
     """It must not keep the daemon from starting."""
     with catalog(tmp_path / "home") as cat:
-        session = localstore.Session(cat.home)
+        session = staging.Session(cat.home)
         session.publish([session.stage(b"lost", ".jpg")])
         (session.folder / "001-00.jpg").mkdir()
         os.close(session._fd)

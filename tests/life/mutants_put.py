@@ -18,10 +18,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("catalog", "client", "daemon")
 LOCALSTORE = "catalog/lading_catalog/localstore.py"
+STAGING = "catalog/lading_catalog/staging.py"
+RECOVERY = "catalog/lading_catalog/recovery.py"
 DURABLE = "catalog/lading_catalog/durable.py"
 CONNECTION = "catalog/lading_catalog/connection.py"
 MEDIA = "catalog/lading_catalog/media.py"
-CATALOG = "client/lading/catalog.py"
+RECORDING = "client/lading/recording.py"
+BATCH = "client/lading/batch.py"
 INTAKE = "client/lading/intake.py"
 CUT = "tests/life/test_put_cut.py::test_invariants_1_2_10_a_power_cut_at_every_instant"
 KILL = "tests/life/test_put_crash.py::test_invariants_1_2_10_kill_at_every_call"
@@ -41,45 +44,29 @@ def _one(name: str, file: str, old: str, new: str, test: str) -> Mutant:
 
 
 MUTANTS = (
-    _one("no fsync of the file", LOCALSTORE, "            durable.sync_file(fd)\n", "", f"{CUT}[first]"),
+    _one("no fsync of the file", STAGING, "            durable.sync_file(fd)\n", "", f"{CUT}[first]"),
     _one(
-        "no fsync of the folder", LOCALSTORE, "                durable.sync_folder(folder_fd)\n", "                pass\n", f"{CUT}[first]",
+        "no fsync of the folder", STAGING, "                durable.sync_folder(folder_fd)\n", "                pass\n", f"{CUT}[first]",
     ),
-    _one("no fsync of the folder of folders", LOCALSTORE, "    _sync_path(objects)\n", "", f"{CUT}[first]"),
+    _one("no fsync of the folder of folders", LOCALSTORE, "    sync_path(objects)\n", "", f"{CUT}[first]"),
     _one("synchronous NORMAL", CONNECTION, '("synchronous", 2)', '("synchronous", 1)', f"{CUT}[first]"),
-    Mutant(
-        "row before file",
-        (
-            (
-                CATALOG, "session.publish(t.staged for t, has in zip(taken, relies, strict=True) if not has)",
-                "late = [t.staged for t, has in zip(taken, relies, strict=True) if not has]; [setattr(s, 'published', True) for s in late]",
-            ),
-            (
-                CATALOG, "        unused = set(result.unused)\n",
-                "        [setattr(s, 'published', False) for s in late]; session.publish(late)\n        unused = set(result.unused)\n",
-            ),
-        ),
+    _one(
+        "row before file", RECORDING,
+        "            session.publish(staged)\n            with self._lock:\n                result = self._commit(items)\n",
+        "            with self._lock:\n                result = self._commit(items)\n            session.publish(staged)\n",
         f"{KILL}[single]",
     ),
     _one(
-        "unlink of the source before the commit", CATALOG, "            result = self._catalog._record(self)\n",
-        "            [remove_source(t) for t in self._moves]\n            result = self._catalog._record(self)\n",
+        "unlink of the source before the commit", BATCH, "            result = self._recorder.record(self._items, self._taken)\n",
+        "            [remove_source(t) for t in self._moves]\n            result = self._recorder.record(self._items, self._taken)\n",
         f"{PUT}::test_a_move_that_fails_keeps_its_source",
     ),
     _one(
-        "unlink of the temporary name before the commit", LOCALSTORE, "            item.published = True\n",
+        "unlink of the temporary name before the commit", STAGING, "            item.published = True\n",
         "            item.published = True\n            os.unlink(item.tmp, dir_fd=self._fd)\n", f"{KILL}[single]",
     ),
-    Mutant(
-        "dedup by hash without a look at the file",
-        (
-            (CATALOG, "has = localstore.matches(self.home, *copy[1:])", "has = True"),
-            (MEDIA, 'if state == "present" and file_matches(key, item.size_bytes, inode, mtime_ns):', 'if state == "present":'),
-        ),
-        f"{PUT}::test_invariant_1_a_copy_that_is_not_what_it_was_is_not_relied_on",
-    ),
     _one(
-        "dedup without a look inside the transaction", MEDIA,
+        "dedup by hash without a look at the file", MEDIA,
         'if state == "present" and file_matches(key, item.size_bytes, inode, mtime_ns):', 'if state == "present":',
         f"{PUT}::test_invariant_1_a_copy_that_is_not_what_it_was_is_not_relied_on",
     ),
@@ -91,16 +78,16 @@ MUTANTS = (
         f"{RACES}::test_invariant_4_a_final_name_that_is_taken_is_never_overwritten",
     ),
     _one(
-        "an error takes away a name that another has", LOCALSTORE,
+        "an error takes away a name that another has", STAGING,
         "            if os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_ino == item.inode:\n", "            if True:\n",
         f"{RACES}::test_invariant_4_a_final_name_that_is_taken_is_never_overwritten",
     ),
     _one(
-        "recovery deletes files with rows", LOCALSTORE, "if (named or tmp.endswith(_UNSURE)) and has_row(", "if False and has_row(",
+        "recovery deletes files with rows", RECOVERY, "if (named or tmp.endswith(UNSURE)) and has_row(", "if False and has_row(",
         f"{KILL}[single]",
     ),
     _one(
-        "recovery sweeps living sessions", LOCALSTORE, "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "",
+        "recovery sweeps living sessions", RECOVERY, "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "",
         f"{RACES}::test_recovery_leaves_living_sessions_alone",
     ),
     _one(
@@ -112,20 +99,20 @@ MUTANTS = (
         f"{PUT}::test_a_source_that_changed_before_the_commit_is_left_alone",
     ),
     _one(
-        "a Ctrl-C during the commit takes the file of a row", CATALOG, "if s.published and media.has_local_copy(",
+        "a Ctrl-C during the commit takes the file of a row", RECORDING, "if s.published and media.has_local_copy(",
         "if False and media.has_local_copy(", f"{CTRL_C}[single]",
     ),
     _one(
-        "a failed commit that may yet show loses its file", CATALOG,
+        "a failed commit that may yet show loses its file", RECORDING,
         "unsure = isinstance(error, CatalogError) and isinstance(error.__cause__, apsw.IOError)", "unsure = False",
         "tests/life/test_put_errors.py::test_invariant_2_a_commit_that_failed_and_shows_after_a_reboot_has_its_file",
     ),
     _one(
-        "a file's own ending is taken for ours", LOCALSTORE, '_UNSURE = "-unsure"', '_UNSURE = ".unsure"',
+        "a file's own ending is taken for ours", STAGING, 'UNSURE = "-unsure"', 'UNSURE = ".unsure"',
         f"{NAMES}::test_recovery_takes_back_what_a_dead_put_left_whatever_its_name",
     ),
     _one(
-        "a session in a folder that was swept", LOCALSTORE, "                os.stat(folder)\n", "",
+        "a session in a folder that was swept", STAGING, "                os.stat(folder)\n", "",
         f"{RACES}::test_recovery_beside_a_put_that_begins",
     ),
     _one(
@@ -134,12 +121,12 @@ MUTANTS = (
         "tests/life/test_put_errors.py::test_invariant_5_a_failed_fsync_is_never_retried[single]",
     ),
     _one(
-        "an error of the disk comes out as it is", LOCALSTORE,
+        "an error of the disk comes out as it is", STAGING,
         "        except ReadFailed:\n            raise\n        except OSError as e:\n            raise translated(e, self.home) from e\n",
         "        except OSError:\n            raise\n", "tests/life/test_put_errors.py::test_invariant_3_an_error_at_every_call[EMFILE]",
     ),
     _one(
-        "a batch of many transactions", CATALOG, "        self.new += result.new\n",
+        "a batch of many transactions", BATCH, "        self.new += result.new\n",
         "        self.new += result.new\n"
         "        with self._catalog._conn.writing() as conn:\n            conn.run(\"UPDATE meta SET v = v + 1 WHERE k = 'epoch'\")\n",
         f"{PUT}::test_put_many_and_a_batch_are_one_transaction",

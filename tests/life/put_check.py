@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from lading_catalog import localstore, media
+from lading_catalog import localstore, media, recovery
 from lading_catalog.connection import Connection
 from life.put_scenarios import CHANGED, bytes_of
 
@@ -21,7 +21,7 @@ def recover(home: Path, conn: Connection) -> int:
     """As the daemon does when it starts: first a commit of its own, then the sessions of the dead."""
     with conn.writing():
         conn.run("UPDATE meta SET v = v + 1 WHERE k = 'epoch'")
-    return localstore.recover(home, lambda key, sha256: media.has_local_copy(conn, key, sha256))
+    return recovery.recover(home, lambda key, sha256: media.has_local_copy(conn, key, sha256))
 
 
 def finals(home: Path) -> set[str]:

@@ -26,7 +26,8 @@ PATIENCE_S = 60.0
 
 
 def environment() -> dict[str, str]:
-    """For processes of the packages under test; without settings of whoever runs the tests (a daemon would refuse a LADING_ that it does not know)."""
+    """For processes of the packages under test; without settings of whoever runs the tests: a daemon would refuse
+    a LADING_ that it does not know."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LADING_")}
     return {**kept, "PYTHONPATH": os.pathsep.join(ROOTS)}
 

@@ -30,6 +30,9 @@ EVERY = {"single": 1, "batch": 3, "dedup": 3, "dedup_changed": 5, "move": 3, "fi
 FEWER = {"EDQUOT": 3, "EIO": 2}  # EDQUOT goes the way of ENOSPC; EIO has most calls
 
 
+YET_THERE = "raised, and yet there before recovery"
+
+
 @pytest.fixture(scope="module")
 def faults() -> Iterator[Rig]:
     with rig() as made:
@@ -47,7 +50,7 @@ def _left_behind(home: Path, outcome: Outcome) -> list[str]:
             found.append(f"before recovery: files without a row {left}")
         known = {f"m_{u}" for (u,) in conn.rows("SELECT ulid FROM medium WHERE name LIKE 'IMG%' AND name <> 'IMG_0.jpg'")}
         if unknown := known - set(outcome.acked):
-            found.append(f"raised, and yet there: {unknown}")
+            found.append(f"{YET_THERE}: {unknown}")
     finally:
         conn.close()
     return found
@@ -73,6 +76,8 @@ def _failed(faults: Rig, scenario: str, error: str, on: bool, point: Point, seen
             found.append(f"the source is blamed: {text}")
         if again and (outcome.again_raised or not outcome.again):
             found.append(f"trying again: {outcome.again_raised}")
+    if on and point.call == "fdatasync" and "catalog.db-wal" in point.text:
+        found = [text for text in found if not text.startswith(YET_THERE)]  # see the expected failure below
     return f"{error}{' from' if on else ' at'} {point}: {found}" if found else None
 
 
@@ -100,6 +105,19 @@ def test_invariant_3_an_error_at_every_call(faults: Rig, error: str, capsys: pyt
         print(f"\n{error}: {len(jobs)} injected, {seen['raised']} raised, {seen['survived']} did not matter")
     assert seen["raised"] >= 5, "hardly any error was noticed"
     assert not failed, "\n".join(failed)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="The log's sync fails, and fails for good: its frames stay, and who opens the catalog next sees the row. Until the daemon's"
+    " recovery that row has no file under its final name (it stands in staging).",
+)
+def test_invariant_3_no_row_shows_when_no_sync_of_the_log_succeeds_any_more(faults: Rig) -> None:
+    (point, *_) = [p for p in faults.points("single", ("fdatasync",)) if "catalog.db-wal" in p.text]
+    outcome, found = faults.run("single", point.inject("error=EIO", on=True), look=_left_behind)
+    if not outcome.raised or [text for text in found if not text.startswith(YET_THERE)]:
+        pytest.exit(f"not the failure that is expected: {outcome}, {found}")  # after recovery everything is right
+    assert found == []
 
 
 _SYNC = re.compile(r"(?:\d+ +)?f(?:data)?sync\(\d+<([^>]*)>\) += (-?\d+)")

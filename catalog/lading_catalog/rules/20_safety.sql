@@ -68,7 +68,8 @@ CREATE VIEW local_hold AS
 CREATE VIEW evictable AS SELECT * FROM replica WHERE hold = 'evictable';
 
 CREATE TRIGGER object_hold AFTER UPDATE OF state, pins_n ON object
-WHEN OLD.state <> NEW.state OR (OLD.pins_n > 0) <> (NEW.pins_n > 0)
+WHEN (OLD.state = 'safe') <> (NEW.state = 'safe') OR (OLD.state = 'unused') <> (NEW.state = 'unused')
+  OR (OLD.pins_n > 0) <> (NEW.pins_n > 0)
 BEGIN
   UPDATE replica SET hold = (SELECT hold FROM local_hold WHERE replica_id = replica.id)
   WHERE object_id = NEW.id AND store_id = 0 AND state IN ('wanted', 'copying', 'present');

@@ -29,18 +29,18 @@ BEGIN
     SELECT NEW.id, 'nothing needs it', lading_now() WHERE NEW.need_n = 0 AND NEW.state <> 'damaged';
 END;
 
--- In which order needs come and go: what is not there yet comes first and goes last. Else an object would look safe in between, and
+-- In which order needs come and go: what is not there yet comes first and goes last; the medium itself comes last and goes first. Else an object would look safe in between, and
 -- the journal would say so.
 CREATE TRIGGER medium_in AFTER INSERT ON medium
 BEGIN
-  UPDATE object SET media_n = media_n + 1, routed_n = routed_n + (NEW.set_id IS NOT NULL), pins_n = pins_n + NEW.pinned
-    WHERE id = NEW.object_id;
   DELETE FROM tombstone WHERE replica_id IN
     (SELECT id FROM replica WHERE object_id = NEW.object_id AND store_id = 0 AND state IN ('wanted', 'copying', 'present'));
   INSERT INTO need (medium_id, object_id, store_id)
     SELECT NEW.id, NEW.object_id, d.store_id FROM dest_set_store d WHERE d.set_id = NEW.set_id
     ORDER BY EXISTS (SELECT 1 FROM replica r WHERE r.object_id = NEW.object_id AND r.store_id = d.store_id
                      AND r.state IN ('wanted', 'copying', 'present') AND r.state = 'present');
+  UPDATE object SET media_n = media_n + 1, routed_n = routed_n + (NEW.set_id IS NOT NULL), pins_n = pins_n + NEW.pinned
+    WHERE id = NEW.object_id;
 END;
 
 -- The medium goes first, then its needs: an object that loses its last medium must not look safe for a moment.

@@ -71,7 +71,6 @@ CREATE TABLE row (
   ulid TEXT NOT NULL,                          -- (unique by its random bits; nothing looks a row up by it)
   scalars TEXT CHECK (scalars IS NULL OR json_type(scalars) = 'object')
 ) STRICT;
-CREATE INDEX row_tbl ON row (tbl_id);
 
 -- Immutable bytes. `sha256` is NULL only until they were first read (objects that only a source has). The counters are kept by
 -- rules/30_counts.sql, `state` by rules/20_safety.sql.

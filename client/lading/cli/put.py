@@ -18,7 +18,8 @@ from lading_catalog.replicas import PRIORITIES
 from lading_catalog.tables import DEFAULT_COLUMN, DEFAULT_TABLE, check_name
 
 if TYPE_CHECKING:
-    from lading.catalog import Batch, Catalog
+    from lading.batch import Batch
+    from lading.catalog import Catalog
     from lading.medium import Medium
 
 _BATCH_FILES, _BATCH_BYTES = 256, 256 << 20  # what one commit takes: a kill costs at most this much work
