@@ -11,6 +11,7 @@ owner, a symlinked home, a connection that crossed a fork, and a second SQLite l
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -215,6 +216,8 @@ class Connection:
         except BaseException as e:
             if self._pid == os.getpid() and self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            if isinstance(e, apsw.IOError):
+                self._bury_failed_commit()
             if (ours := _translated(e, self.path)) is not None:
                 raise ours from e
             raise
@@ -224,6 +227,18 @@ class Connection:
                 "Another SQLite library in this process has closed the catalog and replaced its write-ahead log.",
                 hint="Do not open catalog.db with the sqlite3 module while Lading is in use in the same process; use cat.sql().",
             )
+
+    def _bury_failed_commit(self) -> None:
+        """A commit whose sync failed is rolled back here, but its frames stand whole in the log, and whoever opens the catalog next
+        would see it. A small commit without a sync writes others over them. (After a power cut the old ones may be back: recovery.py
+        asks which rows there are.)"""
+        with contextlib.suppress(apsw.Error):
+            self._durable = False
+            self._db.execute("PRAGMA synchronous = 0")
+            # (a change: a page that stays the same is not written)
+            self._db.execute("INSERT INTO meta (k, v) VALUES ('failed_commits', 1) ON CONFLICT DO UPDATE SET v = v + 1")
+        with contextlib.suppress(apsw.Error):
+            self._db.execute("PRAGMA synchronous = 1")
 
     def run(self, sql: str, bindings: Bindings = ()) -> int:
         """A writing statement inside `writing()`: how many rows it changed itself."""

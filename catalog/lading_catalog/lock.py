@@ -34,10 +34,16 @@ class DaemonLock:
             os.close(self._fd)
             other = observe(home)
             raise AlreadyRunning(f"A daemon (process {other.pid}) already works for {home}.", hint="lading status", pid=other.pid)
+        self._touched = 0.0
         os.truncate(self._fd, 0)
         os.write(self._fd, json.dumps({"pid": os.getpid(), "version": version, "started_at_ms": started_at_ms}).encode())
 
     def touch(self) -> None:
+        """Note that we live; once a second is enough."""
+        now = time.monotonic()
+        if now - self._touched < 1.0:
+            return
+        self._touched = now
         with contextlib.suppress(OSError):
             os.utime(self._fd)
 

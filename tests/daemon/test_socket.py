@@ -97,7 +97,7 @@ def test_a_digest_and_the_default_page(served: Served) -> None:
     ("query", "says"),
     [
         ("colour=red", "colour"), ("state=happy", "state"), ("limit=x", "limit"), ("limit=-1", "limit"), ("limit=0", "limit"),
-        ("after=abc", "after"), ("limit=9999999999999999999999", "limit"), ("sha256=zz", "sha256"), ("sha256=abcd", "sha256"),
+        ("after=abc", "cursor"), ("limit=9999999999999999999999", "limit"), ("sha256=zz", "sha256"), ("sha256=abcd", "sha256"),
     ],
 )  # fmt: skip
 def test_wrong_filters(served: Served, query: str, says: str) -> None:

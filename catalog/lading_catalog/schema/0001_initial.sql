@@ -5,7 +5,7 @@
 -- is kept in `counter`, `media_tally` and `hold_tally` by triggers.
 
 -- What there is one of: catalog_id, min_copies, epoch (which life of the daemon), clock_ms (the catalog clock), review_after
--- (safety.py).
+-- (safety.py), failed_commits (connection.py).
 CREATE TABLE meta (
   k TEXT PRIMARY KEY,
   v ANY NOT NULL
