@@ -18,6 +18,7 @@ import apsw
 
 from lading_catalog import durable
 from lading_catalog.ids import new_ulid
+from lading_catalog.processes import alive
 
 APPLICATION_ID = 0x4C616467  # "Ladg"
 
@@ -106,18 +107,8 @@ def remove_drafts(home: Path) -> None:
     drafts of dead processes go."""
     for draft in home.glob(".new-*.db*"):
         pid = draft.name.split("-")[1]
-        if not (pid.isdecimal() and _alive(int(pid))):
+        if not (pid.isdecimal() and alive(int(pid))):
             draft.unlink(missing_ok=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _make_folders(home: Path) -> None:

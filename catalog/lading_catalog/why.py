@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lading_catalog.connection import Connection
+from lading_catalog.finding import moves_soon
 from lading_catalog.localstore import matches
-from lading_catalog.media import moves_soon
 from lading_catalog.shapes import Json, media, when
 
 START_DAEMON = "Start it: lading daemon (or as a service: systemctl --user start lading)"

@@ -15,7 +15,7 @@ from lading.batch import Batch, Destinations, PutOptions, uris
 from lading.intake import Source
 from lading.medium import Medium, Receipt, receipt_of
 from lading.recording import Recorder
-from lading_catalog import doorbell, localstore, lock, media, shapes, stores, tables
+from lading_catalog import doorbell, finding, localstore, lock, media, shapes, stores, tables
 from lading_catalog import why as reasons
 from lading_catalog.config import Config, load
 from lading_catalog.connection import open_catalog
@@ -100,7 +100,7 @@ class Catalog:
     def medium(self, text: str) -> Medium:
         """The medium with this id, SHA-256 (hex) or name. Raises NotFound, Ambiguous."""
         with self._lock:
-            return Medium(self, media.find(self._conn, text, deleted=True)[0])
+            return Medium(self, finding.find(self._conn, text, deleted=True)[0])
 
     def media(
         self,
@@ -125,9 +125,9 @@ class Catalog:
         sha256: bytes | None = None, deleted: bool = False, after: str = "", limit: int = 100,
     ) -> tuple[list[shapes.Json], str | None]:  # fmt: skip
         """One page of documents (lading.media/1) and the cursor of the next; None after the last."""
-        where = media.Filter(table, column, state, name, sha256, deleted)
+        where = finding.Filter(table, column, state, name, sha256, deleted)
         with self._lock:
-            found = media.page(self._conn, where, after, limit)
+            found = finding.page(self._conn, where, after, limit)
             documents = shapes.media(self._conn, self.home, [ulid for _, ulid in found])
         return documents, found[-1][0] if len(found) == limit else None
 
@@ -146,7 +146,7 @@ class Catalog:
     def known(self, digests: Iterable[bytes]) -> dict[bytes, tuple[bool, Medium]]:
         """Of these SHA-256 the ones that some medium has or, before it was deleted, had: whether the content is safe, and a medium."""
         with self._lock:
-            return {k.sha256: (k.safe, Medium(self, k.ulid)) for k in media.known(self._conn, digests)}
+            return {k.sha256: (k.safe, Medium(self, k.ulid)) for k in finding.known(self._conn, digests)}
 
     def safe(self, paths: Iterable[str | os.PathLike[str]]) -> shapes.Json:
         """Whether the content of these files and folders is safe at its destinations (lading.safe/1); see lading.safe."""
@@ -221,14 +221,14 @@ class Catalog:
 
     def _routed(self) -> list[str]:
         with self._lock:
-            return media.routed(self._conn)
+            return finding.routed(self._conn)
 
     def _still_open(self, ulids: Sequence[str]) -> list[str]:
         """Those that are neither safe nor beyond waiting."""
         left: list[str] = []
         for start in range(0, len(ulids), 1000):
             part = ulids[start : start + 1000]
-            left += media.open_ones(self._conn, part)
+            left += finding.open_ones(self._conn, part)
         return left
 
     # -- tables, destinations --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 
 from lading.intake import Taken
-from lading_catalog import doorbell, localstore, media, tables
+from lading_catalog import doorbell, finding, localstore, media, tables
 from lading_catalog.connection import Connection, WalReplaced
 from lading_catalog.errors import CatalogError
 from lading_catalog.staging import Session, Staged
@@ -68,7 +68,7 @@ class Recorder:
                 result = media.put(self._conn, items, self._defaults, self._matches)
         except WalReplaced:
             # Another SQLite library has replaced the log. If our rows are there all the same, the put is as good as any.
-            if not media.exists(self._conn, result.ulids):
+            if not finding.exists(self._conn, result.ulids):
                 raise
         return result
 

@@ -18,7 +18,7 @@ import pytest
 import lading_catalog
 from catalog_bulk import URI, grow
 from catalog_kit import EPOCH, A, B, Kit, digest
-from lading_catalog import journal, localstore, media, replicas, safety, shapes, status, stores, tables, why
+from lading_catalog import finding, journal, localstore, media, replicas, safety, shapes, status, stores, tables, why
 from lading_catalog.errors import NotFound, Refused, Unavailable
 
 SMALL, LARGE = 1_000, 100_000
@@ -31,7 +31,7 @@ GROWING = {"object", "medium", "row", "replica", "tombstone", "journal", "delete
 
 # (function, table or index): why it may. The cost of each is bounded or the whole is what was asked for.
 MAY_SCAN = {
-    ("media.routed", "medium"): "a wait for everything asks for everything",
+    ("finding.routed", "medium"): "a wait for everything asks for everything",
     ("status.status", "tombstone"): "counts at most 100,000",
     ("journal.trimmable", "journal"): "looks at the oldest event only",
     ("journal.trim", "journal"): "walks from the oldest, `limit` events far",
@@ -84,19 +84,19 @@ class Exercise:
         do("media.note_file", lambda: media.note_file(conn, here, localstore.Hashed(digest(1), 2, 3)))
         do("media.pin", lambda: media.pin(conn, first[0], True))
         do("media.pin off", lambda: media.pin(conn, first[0], False))
-        do("media.open_ones", lambda: media.open_ones(conn, [*first, SAFE_ULID]))
-        do("media.moves_soon", lambda: media.moves_soon(conn, first[0]))
-        do("media.routed", lambda: media.routed(conn))
-        do("media.exists", lambda: media.exists(conn, first))
-        do("media.known", lambda: media.known(conn, [digest(1), digest(99)]))
+        do("finding.open_ones", lambda: finding.open_ones(conn, [*first, SAFE_ULID]))
+        do("finding.moves_soon", lambda: finding.moves_soon(conn, first[0]))
+        do("finding.routed", lambda: finding.routed(conn))
+        do("finding.exists", lambda: finding.exists(conn, first))
+        do("finding.known", lambda: finding.known(conn, [digest(1), digest(99)]))
         for what, text in (("id", f"m_{first[0]}"), ("digest", digest(2).hex()), ("name", SAFE_NAME)):
-            do(f"media.find {what}", partial(media.find, conn, text, deleted=True))
+            do(f"finding.find {what}", partial(finding.find, conn, text, deleted=True))
 
         def nothing() -> None:
             with pytest.raises(NotFound):
-                media.find(conn, "no such name", deleted=True)
+                finding.find(conn, "no such name", deleted=True)
 
-        do("media.find nothing", nothing)
+        do("finding.find nothing", nothing)
         filters: dict[str, dict[str, Any]] = {
             "": {}, "table": {"table": "default"}, "column": {"table": "default", "column": "file"}, "name": {"name": SAFE_NAME},
             "sha256": {"sha256": digest(1)}, **{f"state={s}": {"state": s} for s in ("local_only", "pending", "blocked", "safe", "lost")},
@@ -105,14 +105,13 @@ class Exercise:
             "table and pending": {"table": "default", "column": "file", "state": "pending"},
         }  # fmt: skip
         for what, where in filters.items():
-            do(f"media.page {what}".strip(), partial(media.page, conn, media.Filter(**where), "", 10))
-        do("media.page later", lambda: media.page(conn, media.Filter(table="default"), str(SAFE_ID), 10))
+            do(f"finding.page {what}".strip(), partial(finding.page, conn, finding.Filter(**where), "", 10))
+        do("finding.page later", lambda: finding.page(conn, finding.Filter(table="default"), str(SAFE_ID), 10))
         for what in ("", "name", "sha256", "table"):
             do(
-                f"media.page deleted {what}".strip(),
-                partial(media.page, conn, media.Filter(deleted=True, **filters[what]), "", 10),
+                f"finding.page deleted {what}".strip(),
+                partial(finding.page, conn, finding.Filter(deleted=True, **filters[what]), "", 10),
             )
-        do("media.pages", lambda: next(media.pages(conn, media.Filter(), 5)))
         do("shapes.media", lambda: shapes.media(conn, kit.home, [*first, SAFE_ULID]))
         do("why.why", lambda: why.why(conn, kit.home, first[1], True))
         do("why.summary", lambda: why.summary(conn, kit.home, [first[2]], False))
@@ -141,7 +140,7 @@ class Exercise:
         assert do("replicas.drop evict", lambda: replicas.drop(conn, safe_here, "present"))
         assert do("media.delete", lambda: media.delete(conn, SAFE_ULID))
         assert do("media.delete one of two", lambda: media.delete(conn, same[0]))
-        do("media.find deleted", lambda: media.find(conn, f"m_{SAFE_ULID}", deleted=True))
+        do("finding.find deleted", lambda: finding.find(conn, f"m_{SAFE_ULID}", deleted=True))
         kit.see_tombstones()
         remote = conn.value(
             "SELECT id FROM replica WHERE object_id = 1005 AND store_id = ? AND state IN ('wanted','copying','present')", (bulk,)
@@ -299,7 +298,7 @@ def test_a_scan_in_a_trigger_would_be_found(kit: Kit) -> None:
 
 def test_the_work_is_the_same_at_100_times_the_size(small: Exercise, large: Exercise) -> None:
     assert small.steps.keys() == large.steps.keys()
-    whole = {"media.routed", "tables.columns", "tables.set_destination"}  # all, or counted up to 100,000
+    whole = {"finding.routed", "tables.columns", "tables.set_destination"}  # all, or counted up to 100,000
     grown = {
         name: (steps, large.steps[name])
         for name, steps in small.steps.items()
@@ -310,5 +309,5 @@ def test_the_work_is_the_same_at_100_times_the_size(small: Exercise, large: Exer
 
 def test_full_scan_steps_stay_small(small: Exercise, large: Exercise) -> None:
     """SQLite's own count of rows that a scan stepped through, triggers included."""
-    whole = {"media.routed"}
+    whole = {"finding.routed"}
     assert {n: s for n, s in large.scanned.items() if n not in whole and s > small.scanned[n] + 20} == {}

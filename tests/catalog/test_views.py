@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from catalog_kit import EPOCH, A, B, C, Kit, digest, size_of
-from lading_catalog import media, replicas, safety, tables
+from lading_catalog import finding, replicas, safety, tables
 from lading_catalog.errors import Refused
 
 UNDELETE = """
@@ -466,8 +466,8 @@ def test_media_pages_of_a_deleted_medium_agree_with_the_view(kit: Kit) -> None:
     kit.delete(first)
     kit.delete(second)
     kit.sql(UNDELETE, (second,))
-    assert [u for _, u in media.page(kit.conn, media.Filter(deleted=True))] == [first]
-    assert [u for _, u in media.page(kit.conn, media.Filter())] == [second]
+    assert [u for _, u in finding.page(kit.conn, finding.Filter(deleted=True))] == [first]
+    assert [u for _, u in finding.page(kit.conn, finding.Filter())] == [second]
 
 
 def test_every_view_has_its_test(kit: Kit) -> None:

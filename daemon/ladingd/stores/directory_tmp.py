@@ -10,6 +10,7 @@ import secrets
 import time
 
 from lading_catalog.durable import open_folder
+from lading_catalog.processes import alive
 from ladingd.stores.marker import OWN_FOLDER
 
 TMP_FOLDER = [OWN_FOLDER, "tmp"]
@@ -22,16 +23,6 @@ def _machine() -> str:
 
 def new_name() -> str:
     return f"{_machine()}-{os.getpid()}-{secrets.token_hex(8)}"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def sweep(root_fd: int) -> int:
@@ -47,7 +38,7 @@ def sweep(root_fd: int) -> int:
         for name in names:
             machine, _, rest = name.partition("-")
             pid = rest.partition("-")[0]
-            if machine != _machine() or not pid.isdecimal() or _alive(int(pid)):
+            if machine != _machine() or not pid.isdecimal() or alive(int(pid)):
                 continue
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mtime > STALE_S:
