@@ -35,6 +35,7 @@ types: $(VENV)/.dev ## mypy, strict
 	$(VENV)/bin/python -m mypy
 
 test: $(VENV)/.dev ## pytest; PYTEST_ARGS="tests/catalog -x" for some, WORKERS=2 for two processes
+	@scripts/apt-packages || true
 	$(VENV)/bin/python -m pytest $(if $(WORKERS),-n $(WORKERS)) $(PYTEST_ARGS)
 
 media: ## fetch real media (about 60 MB) into sample-media

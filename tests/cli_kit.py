@@ -22,6 +22,8 @@ ODD_NAMES = (
     b"\x1b[2J.png",
 )  # fmt: skip
 
+_BOUND = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.getuid() == 0 else ()
+
 
 @dataclass(frozen=True)
 class Done:
@@ -67,9 +69,12 @@ class Cli:
         assert code is None or got == code, done
         return done
 
-    def process(self, *args: str | Path | bytes, code: int | None = 0, env: Mapping[str, str] | None = None) -> Done:
+    def process(
+        self, *args: str | Path | bytes, code: int | None = 0, env: Mapping[str, str] | None = None, bound: bool = False
+    ) -> Done:
+        """`bound`: by the modes of files, also where root runs the tests."""
         ran = subprocess.run(
-            [sys.executable, "-c", "import sys; from lading.cli import main; sys.exit(main())", *args],
+            [*(_BOUND if bound else ()), sys.executable, "-c", "import sys; from lading.cli import main; sys.exit(main())", *args],
             env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
         )  # fmt: skip
         done = Done(ran.returncode, ran.stdout.decode(), ran.stderr.decode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,12 +16,13 @@ from life.put_faults import Point, Rig, place, rig, sample
 from life.put_process import environment, server
 from life.put_scenarios import PUTS, source, write_sources
 
+NEEDS = ("strace",)
+
 EVERY = {"first": 8, "unknown": 12}  # most of their calls make folders, or load modules
 
 
 @pytest.fixture(scope="module")
 def faults() -> Iterator[Rig]:
-    assert shutil.which("strace"), "these tests need strace: nothing of the durable put is shown without it"
     with rig() as made:
         yield made
 

@@ -16,6 +16,8 @@ from life.put_process import Server, server
 from life.put_replay import RECORD, Disk, File, Folder, cuts
 from life.put_scenarios import content, write_sources
 
+NEEDS = ("strace",)
+
 MODELS = ("strict", "greedy", "everything", "mixed")
 MIXED = 12 if LONG else 1  # throws of the dice an instant
 

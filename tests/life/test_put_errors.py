@@ -16,6 +16,8 @@ from life.put_faults import LONG, Point, Rig, place, rig
 from life.put_process import Outcome, server
 from life.put_scenarios import PUTS, write_sources
 
+NEEDS = ("strace",)
+
 _WRITES = ("write", "pwrite64", "openat", "linkat", "rename", "mkdir", "fsync", "fdatasync", "ftruncate", "utimensat")
 ERRORS = {
     "ENOSPC": _WRITES,

@@ -12,6 +12,8 @@ import pytest
 from life import put_full
 from life.put_process import ROOTS, environment
 
+NEEDS = ("mounts",)
+
 
 @pytest.mark.parametrize("what", ["bytes", "inodes"])
 def test_invariant_3_a_full_disk(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

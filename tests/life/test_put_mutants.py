@@ -7,6 +7,8 @@ import pytest
 from life.mutants_put import MUTANTS, NOTHING, ROOT, SHORT, verdict, verdicts
 from life.put_faults import LONG
 
+NEEDS = ("strace",)
+
 
 def test_planted_bugs_are_seen(capsys: pytest.CaptureFixture[str]) -> None:
     chosen = [mutant for mutant in MUTANTS if LONG or mutant.name in SHORT]
