@@ -10,8 +10,6 @@ Only the holder of the daemon's lock migrates; a new catalog is made under a tem
 from __future__ import annotations
 
 import os
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import apsw
@@ -23,18 +21,18 @@ from lading_catalog.processes import alive
 APPLICATION_ID = 0x4C616467  # "Ladg"
 
 
-def schema_files() -> list[Traversable]:
-    return sorted((f for f in files(__package__).joinpath("schema").iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+def schema_files() -> list[Path]:
+    return sorted(Path(__file__).with_name("schema").glob("*.sql"))
 
 
-def rule_files() -> list[Traversable]:
-    return sorted((f for f in files(__package__).joinpath("rules").iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+def rule_files() -> list[Path]:
+    return sorted(Path(__file__).with_name("rules").glob("*.sql"))
 
 
 SCHEMA_VERSION = len(schema_files())
 
 
-def migrate(db: apsw.Connection, schema: list[Traversable] | None = None, rules: list[Traversable] | None = None) -> int:
+def migrate(db: apsw.Connection, schema: list[Path] | None = None, rules: list[Path] | None = None) -> int:
     """Bring `db` to the newest version in one transaction; returns the version it had. `schema`, `rules`: for tests."""
     schema = schema_files() if schema is None else schema
     rules = rule_files() if rules is None else rules
