@@ -75,7 +75,7 @@ class BadRequest(Error):
 
 
 class NotSafeYet(Error, TimeoutError):
-    """A wait ended before everything was safe. `receipt` is the partial receipt (SHAPES: lading.receipt/1)."""
+    """A wait ended before everything was safe. `receipt` is the partial receipt (lading.receipt/1, docs/shapes.md)."""
 
     urn, title, status, exit_code = "not-safe-yet", "Not safe yet", 409, 4
 
