@@ -254,7 +254,7 @@ class Catalog:
             return stores.destinations(self._conn)
 
     def sql(self, query: str, bindings: Mapping[str, Any] | Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """The rows of a read-only query over the documented views (docs/sql.md). Raises ConfigError for what is wrong with it."""
+        """The rows of a read-only query over the documented views (docs/sql.md). Raises BadRequest for what is wrong with it."""
         return run_query(self.home, query, bindings, time_limit_s=self.config.sql_time_limit_s)
 
     # -- what a Medium asks ----------------------------------------------------------------------------------------------------
