@@ -12,8 +12,6 @@ from lading_catalog.connection import Connection
 from lading_catalog.ids import new_ulid
 from lading_catalog.localstore import Hashed
 
-PAGE_MAX = 1000
-
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:

@@ -181,7 +181,3 @@ def _start(hint: str | None, otherwise: str) -> str:
     """A hint as the beginning of a longer sentence."""
     text = (hint or otherwise).rstrip(".")
     return text[:1].upper() + text[1:]
-
-
-def summary(conn: Connection, home: Path, ulids: list[str], daemon_running: bool) -> list[Json]:
-    return [why(conn, home, ulid, daemon_running) for ulid in ulids]

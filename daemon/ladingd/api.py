@@ -25,12 +25,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 import lading
 from lading_catalog.config import Config
 from lading_catalog.errors import BadRequest, Error, NotFound
+from lading_catalog.finding import PAGE_MAX
 from lading_catalog.shapes import Json
 from ladingd import socket_path
 
 log = structlog.get_logger()
 
-PAGE_DEFAULT, PAGE_MAX = 100, 1000
+PAGE_DEFAULT = 100
 HEAD_S, HEAD_MAX_BYTES = 5.0, 64 << 10
 STATES = ("local_only", "pending", "blocked", "safe", "lost")
 

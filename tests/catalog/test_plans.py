@@ -114,7 +114,6 @@ class Exercise:
             )
         do("shapes.media", lambda: shapes.media(conn, kit.home, [*first, SAFE_ULID]))
         do("why.why", lambda: why.why(conn, kit.home, first[1], True))
-        do("why.summary", lambda: why.summary(conn, kit.home, [first[2]], False))
         do("status.status", lambda: status.status(conn, NO_DAEMON, LIMITS, 1))
 
         bulk, a = kit.store(URI), kit.store(A)

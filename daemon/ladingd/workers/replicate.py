@@ -183,7 +183,7 @@ class Replicator:
         if ids and self.store is None:
             if not self._opening:
                 self._opening = True
-                self._pool.submit(self._open_job)
+                self._pool.submit(self._open)
             return []
         return ids
 
@@ -191,9 +191,6 @@ class Replicator:
         """When the closed gate is to be tried; None if it is open."""
         gate_ms = self.row.next_try_at_ms
         return gate_ms if gate_ms is not None and now_ms < gate_ms <= now_ms + self._longest_ms else None
-
-    def _open_job(self) -> None:
-        self._open()
 
     def _take_store(self, now_ms: int) -> None:
         found = self._opened.popleft()
