@@ -26,7 +26,8 @@ _EACH = {
     ),
     "journal (at_ms, step, object_id, medium_id)": "SELECT 1700000000000 + i, 'put', :base + i, :base + i FROM n",
     "journal (at_ms, step, object_id, store_id, old)": "SELECT 1700000001000 + i, 'confirm', :base + i, :store, 'copying' FROM n",
-    "deleted_medium": "SELECT 10000000 + i, printf('01BXXXDED%017d', i), 10000000 + i, :col, 10000000 + i, :set, 0, 1, 0,"
+    "deleted_medium (id, ulid, row_id, col_id, object_id, set_id, set_given, priority, pinned, name, mime, created_at_ms, modified_at_ms,"
+    " sha256, size_bytes, deleted_at_ms)": "SELECT 10000000 + i, printf('01BXXXDED%017d', i), 10000000 + i, :col, 10000000 + i, :set, 0, 1, 0,"
     " printf('OLD_%08d.jpg', i), 'image/jpeg', 1600000000000 + i, NULL, randomblob(32), 1000, 1690000000000 + i FROM n WHERE i % 10 = 0",
 }  # fmt: skip
 
@@ -53,7 +54,7 @@ def grow(kit: Kit, n: int) -> None:
         )
         conn.run("UPDATE media_tally SET n = iif(state = 'safe', (SELECT count(*) FROM medium),"
                  " iif(state = 'deleted', (SELECT count(*) FROM deleted_medium), 0))")  # fmt: skip
-        conn.run("UPDATE hold_tally SET n = iif(hold = 'evictable', (SELECT n FROM counter WHERE store_id = 0), 0),"
-                 " size_bytes = iif(hold = 'evictable', (SELECT size_bytes FROM counter WHERE store_id = 0), 0)")  # fmt: skip
+        conn.run("UPDATE hold_tally SET n = iif(hold IN ('evictable', 'once'), (SELECT n FROM counter WHERE store_id = 0), 0),"
+                 " size_bytes = iif(hold IN ('evictable', 'once'), (SELECT size_bytes FROM counter WHERE store_id = 0), 0)")  # fmt: skip
         for file in rule_files():
             conn._db.execute(file.read_text(encoding="utf-8"))

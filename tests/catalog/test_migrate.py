@@ -18,6 +18,7 @@ from catalog_kit import A, Kit
 from lading_catalog import connection, migrate
 from lading_catalog.connection import Connection, open_catalog
 from lading_catalog.errors import CatalogError, CatalogUpgraded
+from lading_catalog.migrate import SCHEMA_VERSION
 
 NEXT = """
 ALTER TABLE medium ADD COLUMN note TEXT;
@@ -68,15 +69,15 @@ def test_fresh_and_migrated_are_the_same(tmp_path: Path, following: Any) -> None
     for db in plain(path):
         before = db.execute("SELECT id, ulid, object_id FROM medium").fetchall()
         replicas = db.execute("SELECT * FROM replica").fetchall()
-        assert migrate.migrate(db, *following) == 1
-        assert db.execute("PRAGMA user_version").get == 2
+        assert migrate.migrate(db, *following) == SCHEMA_VERSION
+        assert db.execute("PRAGMA user_version").get == SCHEMA_VERSION + 1
         assert db.execute("SELECT id, ulid, object_id FROM medium").fetchall() == before
         assert db.execute("SELECT * FROM replica").fetchall() == replicas
         assert db.execute("SELECT title FROM albums ORDER BY title").fetchall() == sorted((f"of {u}",) for _, u, _ in before)
         assert db.execute("PRAGMA integrity_check").get == "ok"
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
         migrated = schema_of(db)
-        assert migrate.migrate(db, *following) == 2  # nothing to do
+        assert migrate.migrate(db, *following) == SCHEMA_VERSION + 1  # nothing to do
         assert schema_of(db) == migrated
     for db in plain(tmp_path / "fresh.db"):
         assert migrate.migrate(db, *following) == 0
@@ -114,7 +115,7 @@ def test_an_error_at_any_statement_leaves_the_old_version(tmp_path: Path, follow
                 migrate.migrate(db, *following)
             except Stop:
                 db.exec_trace = None
-                assert db.execute("PRAGMA user_version").get == 1
+                assert db.execute("PRAGMA user_version").get == SCHEMA_VERSION
                 assert (schema_of(db), db.execute("SELECT * FROM medium").fetchall()) == before
             assert not db.in_transaction
         return seen
@@ -127,7 +128,7 @@ def test_an_error_at_any_statement_leaves_the_old_version(tmp_path: Path, follow
         total += 1
     assert total > 80  # it did stop at each of them
     for db in plain(path):
-        assert db.execute("PRAGMA user_version").get == 2
+        assert db.execute("PRAGMA user_version").get == SCHEMA_VERSION + 1
         assert db.execute("PRAGMA integrity_check").get == "ok"
 
 
@@ -160,10 +161,10 @@ def test_a_killed_migration_leaves_the_old_version(tmp_path: Path, following: An
     ended = subprocess.run([sys.executable, "-c", _KILLED, os.fspath(path), str(at), *files], check=False)
     assert ended.returncode == -signal.SIGKILL
     for db in plain(path):
-        assert db.execute("PRAGMA user_version").get == 1
+        assert db.execute("PRAGMA user_version").get == SCHEMA_VERSION
         assert schema_of(db) == before
         assert db.execute("PRAGMA integrity_check").get == "ok"
-        assert migrate.migrate(db, *following) == 1
+        assert migrate.migrate(db, *following) == SCHEMA_VERSION
     assert subprocess.run([sys.executable, "-c", _KILLED, os.fspath(path), "100000", *files], check=False).returncode == 0
 
 
@@ -172,7 +173,7 @@ def test_old_software_refuses_a_newer_catalog(tmp_path: Path, following: Any) ->
     for db in plain(path):
         migrate.migrate(db, *following)
     before = path.read_bytes()
-    with pytest.raises(CatalogError, match="has version 2; this Lading knows up to 1"):
+    with pytest.raises(CatalogError, match=f"has version {SCHEMA_VERSION + 1}; this Lading knows up to {SCHEMA_VERSION}"):
         open_catalog(path.parent)
     assert path.read_bytes() == before
 
@@ -180,7 +181,7 @@ def test_old_software_refuses_a_newer_catalog(tmp_path: Path, following: Any) ->
 def test_a_client_refuses_an_older_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = filled(tmp_path / "home")
     before = path.read_bytes()
-    monkeypatch.setattr(connection, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(connection, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
     with pytest.raises(CatalogError, match="the daemon migrates it"):
         open_catalog(path.parent)
     assert path.read_bytes() == before
@@ -231,3 +232,27 @@ def test_eight_processes_that_create_end_with_one_catalog(tmp_path: Path) -> Non
     conn.close()
     assert [p.name for p in home.iterdir()] == [connection.CATALOG_FILE]
     assert (home.stat().st_mode & 0o777, (home / connection.CATALOG_FILE).stat().st_mode & 0o777) == (0o700, 0o600)
+
+
+def test_from_the_first_version(tmp_path: Path) -> None:
+    """A catalog of version 1 with a tombstone and an evictable copy: what version 2 asks of them is filled in."""
+    for db in plain(tmp_path / "old.db"):
+        first = migrate.schema_files()[0]
+        db.execute(first.read_text())
+        db.execute("PRAGMA user_version = 1")
+        db.execute("INSERT INTO store (id, uri, role) VALUES (1, 'file:///a/', 'destination')")
+        db.execute("INSERT INTO object (id, sha256, size_bytes) VALUES (1, zeroblob(32), 9)")
+        for at, store, attempts in ((1, 0, 0), (2, 1, 1), (3, 1, 2)):
+            state = "damaged" if at == 3 else "present"
+            db.execute("INSERT INTO replica (id, object_id, store_id, key, state, attempts) VALUES (?, 1, ?, ?, ?, ?)",
+                       (at, store, str(at), state, attempts))  # fmt: skip
+        db.execute("INSERT INTO tombstone (replica_id, reason, at_ms) VALUES (2, 'nothing needs it', 5)")
+        db.execute("UPDATE hold_tally SET n = 1, size_bytes = 9 WHERE hold = 'evictable'")
+        assert migrate.migrate(db) == 1
+        assert db.execute("SELECT replica_id, store_id FROM tombstone").fetchall() == [(2, 1)]
+        assert db.execute("SELECT id FROM replica WHERE unsure").fetchall() == [(3,)]
+        assert db.execute("SELECT n, size_bytes FROM hold_tally WHERE hold = 'once'").fetchall() == [(1, 9)]
+        migrated = schema_of(db)
+    for db in plain(tmp_path / "fresh.db"):
+        migrate.migrate(db)
+        assert schema_of(db) == migrated

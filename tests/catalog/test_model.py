@@ -123,6 +123,9 @@ class Walk:
     def evict(self) -> bool:
         return sum(self.kit.drop(i) for i in self._some("evictable")) > 0
 
+    def use_again(self) -> bool:
+        return sum(self.kit.sql("UPDATE replica SET reused = 1 - reused WHERE id = ?", (i,)) for i in self._some("evictable")) > 0
+
     def fetch(self) -> bool:
         """Want an evicted object here."""
         gone = (
@@ -257,6 +260,9 @@ class Walk:
                 held[wanted_hold][1] += size
                 if wanted_hold == "evictable":
                     evictable.add(rid)
+                    once = held["once"] if not kit.conn.value("SELECT reused FROM replica WHERE id = ?", (rid,)) else [0, 0]
+                    once[0] += 1
+                    once[1] += size
             assert hold == wanted_hold
             if state == "wanted" and (need_n or s == 0):
                 owed.add(rid)
@@ -305,7 +311,7 @@ class Walk:
                 self.kit.conn.run("INSERT INTO store (uri, role) VALUES (?, 'destination')", (uri,))
         weights = {
             self.put: 8, self.delete: 4, self.pin: 3, self.set_destination: 2, self.move: 6, self.claim: 10, self.confirm: 8,
-            self.release: 2, self.lose: 2, self.evict: 4, self.fetch: 2, self.sweep: 4, self.forget: 4, self.drop_anything: 3,
+            self.release: 2, self.lose: 2, self.evict: 4, self.use_again: 2, self.fetch: 2, self.sweep: 4, self.forget: 4, self.drop_anything: 3,
             self.set_min_copies: 1,
         }  # fmt: skip
         for _ in range(steps):

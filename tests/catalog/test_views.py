@@ -211,6 +211,7 @@ def test_view_local_hold(kit: Kit) -> None:
     tally = {hold: (n, size) for hold, n, size in kit.conn.rows("SELECT hold, n, size_bytes FROM hold_tally")}
     assert tally == {
         "unsafe": (2, size_of(1) + size_of(2)), "pinned": (1, size_of(4)), "evictable": (1, size_of(3)), "unused": (1, size_of(5)),
+        "once": (1, size_of(3)),
     }  # fmt: skip
 
 
@@ -468,6 +469,40 @@ def test_media_pages_of_a_deleted_medium_agree_with_the_view(kit: Kit) -> None:
     kit.sql(UNDELETE, (second,))
     assert [u for _, u in finding.page(kit.conn, finding.Filter(deleted=True))] == [first]
     assert [u for _, u in finding.page(kit.conn, finding.Filter())] == [second]
+
+
+def test_view_grave(kit: Kit) -> None:
+    """The way to a tombstone: with the store of its replica, and one that is there stays as it is."""
+    kit.put(1, [A])
+    rid = kit.replica(1, A)
+    kit.sql("INSERT INTO grave (replica_id, reason) VALUES (?, 'first')", (rid,))
+    kit.sql("INSERT INTO grave (replica_id, reason) VALUES (?, 'second')", (rid,))
+    assert kit.conn.rows("SELECT replica_id, store_id, reason FROM tombstone") == [(rid, kit.store(A), "first")]
+    assert kit.conn.rows("SELECT * FROM grave") == [(rid, "first")]
+
+
+def test_view_repaired(kit: Kit) -> None:
+    """A good copy in a store gives the damaged one beside it its tombstone, and no other."""
+    kit.put(1, [A, B])
+    kit.bring()
+    for uri in (A, B):
+        kit.lose(kit.replica(1, uri))
+    kit.bring(A)
+    assert kit.tombstones() == {kit.replica(1, A, ("damaged",))}
+    assert set(kit.conn.rows("SELECT * FROM repaired")) == {(kit.object(1), kit.store(A)), (kit.object(1), 0)}
+
+
+def test_view_source_back(kit: Kit) -> None:
+    """What waited for a copy here is due when there is one; what waits for its store is not."""
+    kit.put(1, [A, B])
+    later = kit.now() + 100_000
+    kit.sql("UPDATE replica SET due_at_ms = ? WHERE store_id <> 0", (later,))
+    kit.sql("UPDATE replica SET error_code = 'unreachable' WHERE id = ?", (kit.replica(1, B),))
+    kit.lose(kit.replica(1, None))
+    kit.put(1, [A])
+    assert kit.conn.value("SELECT due_at_ms FROM replica WHERE id = ?", (kit.replica(1, A),)) < later
+    assert kit.conn.value("SELECT due_at_ms FROM replica WHERE id = ?", (kit.replica(1, B),)) == later
+    assert kit.conn.rows("SELECT * FROM source_back") == [(kit.object(1),)]
 
 
 def test_every_view_has_its_test(kit: Kit) -> None:

@@ -60,14 +60,17 @@ BEGIN
   WHERE state IN (OLD.state, NEW.state, 'local_only');
 END;
 
--- Local copies by what holds them here. `hold` is NULL until the copy is present and once it no longer is.
-CREATE TRIGGER hold_tally AFTER UPDATE OF hold ON replica
-WHEN OLD.hold IS NOT NEW.hold
+-- Local copies by what holds them here. `hold` is NULL until the copy is present and once it no longer is. `once`: of the evictable ones
+-- those that were not used again.
+CREATE TRIGGER hold_tally AFTER UPDATE OF hold, reused ON replica
+WHEN OLD.hold IS NOT NEW.hold OR (OLD.reused <> NEW.reused AND NEW.hold IS 'evictable')
 BEGIN
-  UPDATE hold_tally SET n = n - (hold IS OLD.hold) + (hold IS NEW.hold),
-    size_bytes = size_bytes + ((hold IS NEW.hold) - (hold IS OLD.hold))
+  UPDATE hold_tally SET n = n - (hold IS OLD.hold OR hold = 'once' AND OLD.hold IS 'evictable' AND NOT OLD.reused)
+                            + (hold IS NEW.hold OR hold = 'once' AND NEW.hold IS 'evictable' AND NOT NEW.reused),
+    size_bytes = size_bytes + ((hold IS NEW.hold OR hold = 'once' AND NEW.hold IS 'evictable' AND NOT NEW.reused)
+                             - (hold IS OLD.hold OR hold = 'once' AND OLD.hold IS 'evictable' AND NOT OLD.reused))
       * (SELECT coalesce(size_bytes, 0) FROM object WHERE id = NEW.object_id)
-  WHERE hold IN (OLD.hold, NEW.hold);
+  WHERE hold IN (OLD.hold, NEW.hold, 'once');
 END;
 
 -- Deleted are those that no undelete has put back; that it was deleted stays recorded.

@@ -20,17 +20,25 @@ BEGIN
     WHERE object_id = OLD.object_id AND store_id = OLD.store_id AND state IN ('wanted', 'copying', 'present');
 END;
 
+-- The one way to give a replica its tombstone: INSERT INTO grave. One that has one keeps it.
+CREATE VIEW grave AS SELECT replica_id, reason FROM tombstone;
+CREATE TRIGGER grave_in INSTEAD OF INSERT ON grave
+BEGIN
+  INSERT INTO tombstone (replica_id, store_id, reason, at_ms)
+    SELECT id, store_id, NEW.reason, lading_now() FROM replica WHERE id = NEW.replica_id
+      AND NOT EXISTS (SELECT 1 FROM tombstone WHERE replica_id = NEW.replica_id);
+END;
+
 -- A replica that is needed again loses its tombstone; one that nothing needs any more gets one.
 CREATE TRIGGER replica_need AFTER UPDATE OF need_n ON replica
 WHEN (OLD.need_n > 0) <> (NEW.need_n > 0)
 BEGIN
   DELETE FROM tombstone WHERE replica_id = NEW.id AND NEW.need_n > 0;
-  INSERT INTO tombstone (replica_id, reason, at_ms)
-    SELECT NEW.id, 'nothing needs it', lading_now() WHERE NEW.need_n = 0 AND NEW.state <> 'damaged';
+  INSERT INTO grave (replica_id, reason) SELECT NEW.id, 'nothing needs it' WHERE NEW.need_n = 0 AND NEW.state <> 'damaged';
 END;
 
--- In which order needs come and go: what is not there yet comes first and goes last; the medium itself comes last and goes first. Else an object would look safe in between, and
--- the journal would say so.
+-- In which order needs come and go: what is not there yet comes first and goes last; the medium itself comes last and goes first. Else
+-- an object would look safe in between, and the journal would say so.
 CREATE TRIGGER medium_in AFTER INSERT ON medium
 BEGIN
   DELETE FROM tombstone WHERE replica_id IN
@@ -54,11 +62,10 @@ BEGIN
   DELETE FROM need WHERE medium_id = OLD.id AND NOT EXISTS
     (SELECT 1 FROM replica r WHERE r.object_id = OLD.object_id AND r.store_id = need.store_id
      AND r.state IN ('wanted', 'copying', 'present') AND r.state = 'present');
-  INSERT INTO tombstone (replica_id, reason, at_ms)
-    SELECT r.id, 'nothing needs it', lading_now() FROM object o JOIN replica r ON r.object_id = o.id
+  INSERT INTO grave (replica_id, reason)
+    SELECT r.id, 'nothing needs it' FROM object o JOIN replica r ON r.object_id = o.id
     WHERE o.id = OLD.object_id AND o.media_n = 0
-      AND (r.state IN ('wanted', 'copying', 'present') AND r.store_id = 0 OR r.state IN ('dropping', 'damaged') AND r.state = 'damaged')
-      AND NOT EXISTS (SELECT 1 FROM tombstone t WHERE t.replica_id = r.id);
+      AND (r.state IN ('wanted', 'copying', 'present') AND r.store_id = 0 OR r.state IN ('dropping', 'damaged') AND r.state = 'damaged');
   INSERT INTO deleted_medium (id, ulid, row_id, col_id, object_id, set_id, set_given, priority, pinned, name, mime,
                               created_at_ms, modified_at_ms, sha256, size_bytes, deleted_at_ms)
     SELECT OLD.id, OLD.ulid, OLD.row_id, OLD.col_id, OLD.object_id, OLD.set_id, OLD.set_given, OLD.priority, OLD.pinned, OLD.name,
@@ -67,7 +74,7 @@ BEGIN
     -- An undelete put it back under its id; now it is deleted again, as it is now.
     ON CONFLICT (id) DO UPDATE SET set_id = excluded.set_id, set_given = excluded.set_given, priority = excluded.priority,
       pinned = excluded.pinned, name = excluded.name, sha256 = excluded.sha256, size_bytes = excluded.size_bytes,
-      deleted_at_ms = excluded.deleted_at_ms;
+      deleted_at_ms = excluded.deleted_at_ms, purged_at_ms = NULL;
 END;
 
 CREATE TRIGGER row_out BEFORE DELETE ON row
@@ -125,30 +132,52 @@ BEGIN
   INSERT INTO replica (object_id, store_id, key, state, need_n, priority, wanted_at_ms, due_at_ms)
     VALUES (NEW.object_id, NEW.store_id, lading_key_again(OLD.key), 'wanted', OLD.need_n, 0, lading_now(), lading_now());
 END;
--- The damaged copy may go once there is a good one in its store.
+-- The damaged copy may go once there is a good one in its store. The statement stands in a view's trigger, because a trigger on a table
+-- knows INSERT or UPDATE, and a good copy comes by either.
+CREATE VIEW repaired AS SELECT object_id, store_id FROM replica WHERE state = 'present';
+CREATE TRIGGER repaired_in INSTEAD OF INSERT ON repaired
+BEGIN
+  INSERT INTO grave (replica_id, reason)
+    SELECT id, 'a good copy has replaced it' FROM replica
+    WHERE object_id = NEW.object_id AND store_id = NEW.store_id AND state IN ('dropping', 'damaged') AND state = 'damaged';
+END;
 CREATE TRIGGER replica_repaired AFTER UPDATE OF state ON replica
 WHEN NEW.state = 'present' AND OLD.state <> 'present'
 BEGIN
-  INSERT INTO tombstone (replica_id, reason, at_ms)
-    SELECT id, 'a good copy has replaced it', lading_now() FROM replica
-    WHERE object_id = NEW.object_id AND store_id = NEW.store_id AND state IN ('dropping', 'damaged') AND state = 'damaged'
-      AND NOT EXISTS (SELECT 1 FROM tombstone t WHERE t.replica_id = replica.id);
+  INSERT INTO repaired (object_id, store_id) VALUES (NEW.object_id, NEW.store_id);
 END;
 CREATE TRIGGER replica_repaired_new AFTER INSERT ON replica
 WHEN NEW.state = 'present'
 BEGIN
-  INSERT INTO tombstone (replica_id, reason, at_ms)
-    SELECT id, 'a good copy has replaced it', lading_now() FROM replica
-    WHERE object_id = NEW.object_id AND store_id = NEW.store_id AND state IN ('dropping', 'damaged') AND state = 'damaged'
-      AND NOT EXISTS (SELECT 1 FROM tombstone t WHERE t.replica_id = replica.id);
+  INSERT INTO repaired (object_id, store_id) VALUES (NEW.object_id, NEW.store_id);
 END;
 
--- The bytes are here again: what could not be sent because the copy on this disk had changed is due at once.
-CREATE TRIGGER replica_source_back AFTER INSERT ON replica
+-- The bytes are here again, by a put or by a fetch: what waited for them is due at once.
+CREATE TRIGGER replica_source_new AFTER INSERT ON replica
 WHEN NEW.store_id = 0 AND NEW.state = 'present'
 BEGIN
+  INSERT INTO source_back (object_id) VALUES (NEW.object_id);
+END;
+CREATE TRIGGER replica_source_back AFTER UPDATE OF state ON replica
+WHEN NEW.store_id = 0 AND NEW.state = 'present' AND OLD.state <> 'present'
+BEGIN
+  INSERT INTO source_back (object_id) VALUES (NEW.object_id);
+END;
+CREATE VIEW source_back AS SELECT object_id FROM replica WHERE store_id = 0 AND state = 'present';
+CREATE TRIGGER source_back_in INSTEAD OF INSERT ON source_back
+BEGIN
   UPDATE replica SET due_at_ms = lading_now(), blocked = 0
-    WHERE object_id = NEW.object_id AND state IN ('wanted', 'copying', 'present') AND state = 'wanted' AND error_code = 'source_changed';
+    WHERE object_id = NEW.object_id AND state IN ('wanted', 'copying', 'present') AND state = 'wanted'
+      AND (error_code IS NULL OR error_code = 'source_changed') AND due_at_ms > lading_now();
+END;
+
+-- The last copy of something that was deleted has gone: from now on no undelete brings it back.
+CREATE TRIGGER replica_purged AFTER DELETE ON replica
+WHEN (SELECT media_n FROM object WHERE id = OLD.object_id) = 0
+  AND NOT EXISTS (SELECT 1 FROM replica WHERE object_id = OLD.object_id AND state IN ('wanted', 'copying', 'present'))
+  AND NOT EXISTS (SELECT 1 FROM replica WHERE object_id = OLD.object_id AND state IN ('dropping', 'damaged'))
+BEGIN
+  UPDATE deleted_medium SET purged_at_ms = lading_now() WHERE object_id = OLD.object_id AND purged_at_ms IS NULL;
 END;
 
 -- What is owed: the work of the copier. A wanted local replica (a fetch) has no need.

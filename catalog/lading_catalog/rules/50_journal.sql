@@ -36,3 +36,8 @@ BEGIN
   INSERT INTO journal (at_ms, step, object_id, medium_id)
     VALUES (lading_now(), iif(NEW.pinned, 'pin', 'unpin'), NEW.object_id, NEW.id);
 END;
+CREATE TRIGGER journal_purge AFTER UPDATE OF purged_at_ms ON deleted_medium
+WHEN NEW.purged_at_ms IS NOT NULL AND OLD.purged_at_ms IS NULL
+BEGIN
+  INSERT INTO journal (at_ms, step, object_id, medium_id) VALUES (lading_now(), 'purge', NEW.object_id, NEW.id);
+END;

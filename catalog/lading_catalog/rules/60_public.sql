@@ -7,7 +7,7 @@ CREATE VIEW columns AS
   SELECT c.id, t.name AS "table", c.name, c.type, c.kind,
     CASE WHEN c.set_given THEN (SELECT json_group_array(s.uri) FROM dest_set_store d JOIN store s ON s.id = d.store_id
                                 WHERE d.set_id = c.set_id) END AS destinations
-  FROM col c JOIN tbl t ON t.id = c.tbl_id;
+  FROM col c JOIN tbl t ON t.id = c.tbl_id WHERE NOT c.closing AND NOT t.closing;
 
 CREATE VIEW rows AS SELECT 'r_' || r.ulid AS id, t.name AS "table", r.scalars FROM row r JOIN tbl t ON t.id = r.tbl_id;
 
@@ -23,7 +23,7 @@ CREATE VIEW media AS
 
 CREATE VIEW deleted_media AS
   SELECT 'm_' || m.ulid AS id, m.name, t.name AS "table", c.name AS "column", c.kind, lower(hex(m.sha256)) AS sha256, m.size_bytes,
-    m.mime, m.created_at_ms, m.modified_at_ms, m.deleted_at_ms
+    m.mime, m.created_at_ms, m.modified_at_ms, m.deleted_at_ms, m.purged_at_ms
   FROM deleted_medium m LEFT JOIN col c ON c.id = m.col_id LEFT JOIN tbl t ON t.id = c.tbl_id
   WHERE NOT EXISTS (SELECT 1 FROM medium WHERE id = m.id);
 
@@ -46,10 +46,10 @@ CREATE VIEW destinations AS
 CREATE VIEW events AS
   SELECT j.seq, j.at_ms, CASE
       WHEN j.step = 'put' THEN 'media.put' WHEN j.step = 'safe' THEN 'media.safe' WHEN j.step = 'delete' THEN 'media.deleted'
-      WHEN j.step = 'undelete' THEN 'media.undeleted' WHEN j.step = 'pin' THEN 'media.pinned' WHEN j.step = 'unpin' THEN 'media.unpinned'
+      WHEN j.step = 'undelete' THEN 'media.undeleted' WHEN j.step = 'purge' THEN 'media.purged' WHEN j.step = 'pin' THEN 'media.pinned' WHEN j.step = 'unpin' THEN 'media.unpinned'
       WHEN j.step IN ('confirm', 'adopt') THEN iif(j.store_id = 0, 'local.fetched', 'replica.present')
       WHEN j.step = 'lose' THEN 'replica.damaged'
-      WHEN j.step = 'drop' THEN iif(j.store_id = 0, 'local.evicted', 'replica.dropping')
+      WHEN j.step = 'drop' THEN iif(j.store_id = 0 AND j.old = 'present', 'local.evicted', 'replica.dropping')
       WHEN j.step = 'forget' THEN 'replica.forgotten' ELSE j.step END AS type,
     (SELECT json_group_array('m_' || ulid) FROM (
         SELECT ulid FROM medium WHERE id = j.medium_id UNION SELECT ulid FROM deleted_medium WHERE id = j.medium_id
