@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lading_catalog.connection import Connection
-from lading_catalog.errors import Error
+from lading_catalog.errors import Error, Unavailable
 from lading_catalog.names import name_text
 
 PRIORITIES = {"urgent": 0, "normal": 1, "bulk": 2}
@@ -121,10 +121,12 @@ def release(conn: Connection, failures: Iterable[Failure], epoch: int, now_ms: i
     """copying → wanted, with what went wrong and when to try again; only of claims of this epoch. Returns how many."""
     return sum(
         conn.run(
-            "UPDATE replica SET state = 'wanted', due_at_ms = ?, blocked = ?, error_code = ?, error = ?, hint = ?,"
-            " error_since_ms = coalesce(error_since_ms, ?) WHERE id = ? AND state = 'copying' AND epoch = ?",
+            "UPDATE replica SET state = 'wanted', due_at_ms = ?, ended_at_ms = ?, unsure = max(unsure, ?), blocked = ?, error_code = ?,"
+            " error = ?, hint = ?, error_since_ms = coalesce(error_since_ms, ?) WHERE id = ? AND state = 'copying' AND epoch = ?",
             (
                 f.due_at_ms,
+                now_ms,
+                isinstance(f.error, Unavailable),  # no word, or none that can be trusted: it may yet arrive
                 f.error.permanent,
                 f.error.reason,
                 f.error.detail,
@@ -141,16 +143,20 @@ def release(conn: Connection, failures: Iterable[Failure], epoch: int, now_ms: i
 def release_running(conn: Connection, ids: Iterable[int], epoch: int) -> int:
     """copying → wanted for claims whose transfer was cut off by a stop. It may have arrived: the same key is tried again."""
     return sum(
-        conn.run("UPDATE replica SET state = 'wanted' WHERE id = ? AND state = 'copying' AND epoch = ?", (i, epoch)) for i in ids
+        conn.run(
+            "UPDATE replica SET state = 'wanted', unsure = 1, ended_at_ms = ? WHERE id = ? AND state = 'copying' AND epoch = ?",
+            (conn.now_ms(), i, epoch),
+        )
+        for i in ids
     )
 
 
 def release_abandoned(conn: Connection, epoch: int, limit: int) -> int:
     """copying → wanted for claims of an earlier life of the daemon, at once due. Returns how many; `limit` a call."""
     return conn.run(
-        "UPDATE replica SET state = 'wanted' WHERE id IN"
+        "UPDATE replica SET state = 'wanted', unsure = 1, ended_at_ms = ? WHERE id IN"
         " (SELECT id FROM replica WHERE state = 'copying' AND store_id IN (SELECT id FROM store) AND epoch <> ? LIMIT ?)",
-        (epoch, limit),
+        (conn.now_ms(), epoch, limit),
     )
 
 

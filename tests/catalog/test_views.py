@@ -471,6 +471,31 @@ def test_media_pages_of_a_deleted_medium_agree_with_the_view(kit: Kit) -> None:
     assert [u for _, u in finding.page(kit.conn, finding.Filter())] == [second]
 
 
+def test_view_held(kit: Kit) -> None:
+    """Each reason, and none for what may go."""
+    camera = kit.source()
+    kit.put(1, [A])
+    kit.adopt(kit.object(1), camera)
+    kit.put(2, [A])
+    ulid = kit.put(3, [A])
+    kit.bring()
+    kit.pin(ulid)
+    gone = kit.put(4, [A])
+    kit.bring()
+    kit.delete(gone)
+    why = dict(kit.conn.rows("SELECT replica_id, why FROM held"))
+    assert why[kit.conn.value("SELECT id FROM replica WHERE store_id = ?", (camera,))] == "a source is only read"
+    assert why[kit.replica(1, A)] == "still needed"
+    assert why[kit.replica(2, None)] is None
+    assert why[kit.replica(3, None)] == "pinned"
+    assert {why[kit.replica(4, A)], why[kit.replica(4, None)]} == {"no tombstone"}
+    kit.see_tombstones()
+    kit.lose(kit.replica(2, A))
+    why = dict(kit.conn.rows("SELECT replica_id, why FROM held"))
+    assert {why[kit.replica(4, A)], why[kit.replica(4, None)]} == {None}
+    assert why[kit.replica(2, None)] == "not safe elsewhere"
+
+
 def test_view_grave(kit: Kit) -> None:
     """The way to a tombstone: with the store of its replica, and one that is there stays as it is."""
     kit.put(1, [A])

@@ -34,24 +34,28 @@ BEGIN
   UPDATE object SET state = (SELECT state FROM object_state WHERE id = NEW.id) WHERE id = NEW.id;
 END;
 
--- Enter `dropping`: only what nothing needs, for a tombstone the daemon has seen, and never so that the last good copy goes.
--- A local copy of an object that still has media needs no tombstone: that is eviction, or a put that takes a fetch's place.
+-- What holds a replica back from `dropping`; `why` NULL: nothing. Only what nothing needs may go, for a tombstone the daemon has seen, and
+-- never so that the last good copy goes. A local copy of an object that still has media needs no tombstone: that is eviction, or a put
+-- that takes a fetch's place.
+CREATE VIEW held AS
+  SELECT r.id AS replica_id, CASE
+      WHEN (SELECT role FROM store WHERE id = r.store_id) = 'source' THEN 'a source is only read'
+      WHEN r.need_n > 0 THEN 'still needed'
+      WHEN (r.store_id <> 0 OR o.media_n = 0 OR r.state = 'damaged')
+        AND NOT EXISTS (SELECT 1 FROM tombstone WHERE replica_id = r.id AND seen_clock_ms IS NOT NULL) THEN 'no tombstone'
+      WHEN r.store_id = 0 AND r.state = 'present' AND o.pins_n > 0 THEN 'pinned'
+      WHEN o.media_n > 0 AND r.state = 'present' AND CASE
+          WHEN r.store_id = 0 THEN NOT EXISTS (SELECT 1 FROM safe WHERE id = o.id)
+          WHEN o.need_n > 0 THEN o.safe_n < o.need_n
+          ELSE NOT EXISTS (SELECT 1 FROM replica l WHERE l.object_id = o.id AND l.store_id = 0
+                           AND l.state IN ('wanted', 'copying', 'present') AND l.state = 'present') END THEN 'not safe elsewhere'
+      END AS why
+  FROM replica r JOIN object o ON o.id = r.object_id;
+
 CREATE TRIGGER replica_drop BEFORE UPDATE OF state ON replica
 WHEN NEW.state = 'dropping' AND OLD.state <> 'dropping'
 BEGIN
-  SELECT RAISE(ABORT, 'a source is only read') FROM store WHERE id = OLD.store_id AND role = 'source';
-  SELECT RAISE(ABORT, 'still needed') WHERE OLD.need_n > 0;
-  SELECT RAISE(ABORT, 'no tombstone')
-    FROM object o WHERE o.id = OLD.object_id AND (OLD.store_id <> 0 OR o.media_n = 0 OR OLD.state = 'damaged')
-    AND NOT EXISTS (SELECT 1 FROM tombstone WHERE replica_id = OLD.id AND seen_clock_ms IS NOT NULL);
-  SELECT RAISE(ABORT, 'pinned')
-    FROM object o WHERE o.id = OLD.object_id AND OLD.store_id = 0 AND OLD.state = 'present' AND o.pins_n > 0;
-  SELECT RAISE(ABORT, 'not safe elsewhere')
-    FROM object o WHERE o.id = OLD.object_id AND o.media_n > 0 AND OLD.state = 'present' AND CASE
-      WHEN OLD.store_id = 0 THEN NOT EXISTS (SELECT 1 FROM safe WHERE id = o.id)
-      WHEN o.need_n > 0 THEN o.safe_n < o.need_n
-      ELSE NOT EXISTS (SELECT 1 FROM replica l WHERE l.object_id = o.id AND l.store_id = 0
-                       AND l.state IN ('wanted', 'copying', 'present') AND l.state = 'present') END;
+  SELECT RAISE(ABORT, why) FROM held WHERE replica_id = OLD.id AND why IS NOT NULL;
 END;
 
 -- What holds a present local copy here: `unsafe` (its object is not safe elsewhere), `pinned`, `unused` (no media: it goes with its
