@@ -1,4 +1,5 @@
-"""The local socket: HTTP/1.1 and JSON over a Unix socket, read-only for now, served by a thread of its own on its own connection.
+"""The local socket: HTTP/1.1 and JSON over a Unix socket, served by a thread of its own on its own connection. What it can be asked to
+do: api_actions.py.
 
 Mode 0600 in a 0700 folder; besides, each peer's uid is looked at: our own or root, else the connection is closed.
 """
@@ -26,8 +27,9 @@ import lading
 from lading_catalog.config import Config
 from lading_catalog.errors import BadRequest, Error, NotFound
 from lading_catalog.finding import PAGE_MAX
-from lading_catalog.shapes import Json
 from ladingd import socket_path
+from ladingd.api_actions import Actions
+from ladingd.reply import reply
 
 log = structlog.get_logger()
 
@@ -36,16 +38,9 @@ HEAD_S, HEAD_MAX_BYTES = 5.0, 64 << 10
 STATES = ("local_only", "pending", "blocked", "safe", "lost")
 
 
-def _json(body: Json, status: int = 200, kind: str = "application/json") -> Response:
-    import json
-
-    # json, not msgspec: names that are not UTF-8 hold lone surrogates, which only ASCII escapes carry over
-    return Response(json.dumps(body).encode(), status, media_type=kind)
-
-
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Error)
-    return _json(error.problem(), error.status, "application/problem+json")
+    return reply(error.problem(), error.status, "application/problem+json")
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:
@@ -54,7 +49,7 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return await _problem(request, NotFound(f"There is nothing at {request.url.path}."))
     ours = BadRequest(f"{request.method} {request.url.path}: {error.detail}.")
-    return _json({**ours.problem(), "status": error.status_code}, error.status_code, "application/problem+json")
+    return reply({**ours.problem(), "status": error.status_code}, error.status_code, "application/problem+json")
 
 
 class Routes:
@@ -65,11 +60,11 @@ class Routes:
 
     def healthz(self, request: Request) -> Response:
         """200 as long as the process serves."""
-        return _json({"status": "ok", "version": lading.__version__})
+        return reply({"status": "ok", "version": lading.__version__})
 
     def status(self, request: Request) -> Response:
         """lading.status/1"""
-        return _json(self._catalog.status())
+        return reply(self._catalog.status())
 
     def media(self, request: Request) -> Response:
         """A page of lading.media/1. Query: table, column, state, name, sha256, deleted, limit (100, at most 1000), after (the cursor)."""
@@ -87,15 +82,15 @@ class Routes:
             sha256=_digest(query.get("sha256")), deleted=query.get("deleted") in ("1", "true"),
             after=query.get("after", ""), limit=min(limit, PAGE_MAX),
         )  # fmt: skip
-        return _json({"items": items, "next": cursor})
+        return reply({"items": items, "next": cursor})
 
     def medium(self, request: Request) -> Response:
         """lading.media/1; the id may be a digest or an unambiguous name."""
-        return _json(self._catalog.medium(request.path_params["id"]).shape)
+        return reply(self._catalog.medium(request.path_params["id"]).shape)
 
     def why(self, request: Request) -> Response:
         """lading.why/1"""
-        return _json(self._catalog.medium(request.path_params["id"]).why())
+        return reply(self._catalog.medium(request.path_params["id"]).why())
 
     def table(self) -> list[Route]:
         return [
@@ -214,7 +209,8 @@ class Api:
             os.umask(mask)
         self._socket.listen(128)
         self._catalog = lading.open(config=self._config, make=False)
-        app = Starlette(routes=Routes(self._catalog).table(), exception_handlers={Error: _problem, HTTPException: _http_problem})
+        routes = [*Actions(self._catalog).table(), *Routes(self._catalog).table()]
+        app = Starlette(routes=routes, exception_handlers={Error: _problem, HTTPException: _http_problem})
         self._server = _Server(
             uvicorn.Config(
                 app, http=_Guarded, loop="asyncio", lifespan="off", log_config=None, access_log=False, date_header=False,

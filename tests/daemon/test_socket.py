@@ -130,6 +130,17 @@ def test_a_wrong_method(served: Served) -> None:
     assert (status, headers["content-type"], json.loads(body)["status"]) == (405, "application/problem+json", 405)
 
 
+def test_pin_and_unpin(served: Served) -> None:
+    daemon, cat = served
+    medium = cat.medium("l4")
+    for action, pinned in (("pin", True), ("unpin", False)):
+        status, _, body = daemon.request("POST", f"/v1/media/{medium.id}/{action}")
+        assert (status, json.loads(body)) == (200, medium.refresh().shape)
+        assert medium.pinned is pinned
+    assert daemon.request("POST", "/v1/media/nobody/pin")[0] == 404
+    assert daemon.request("POST", f"/v1/media/{medium.id}")[0] == 405
+
+
 def test_curl(served: Served) -> None:
     daemon = served[0]
     done = subprocess.run(
