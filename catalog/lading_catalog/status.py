@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lading_catalog import sweeping
 from lading_catalog.connection import Connection
 from lading_catalog.migrate import SCHEMA_VERSION
 from lading_catalog.shapes import Json, when
 from lading_catalog.why import START_DAEMON, ago
 
+PASSING = ("unreachable", "throttled")  # reasons why deletes rest that time mends
 RATE_FRESH_MS = 15_000  # an older rate is history
 
 
@@ -44,22 +46,22 @@ def status(conn: Connection, daemon: Daemon, limits: Limits, disk_free_bytes: in
             (s, state): (n, size) for s, state, n, size in conn.rows("SELECT store_id, state, n, size_bytes FROM counter")
         }
         destinations = [_destination(row, counters, now) for row in conn.dicts(_DESTINATIONS)]
-        waiting = conn.value("SELECT count(*) FROM (SELECT 1 FROM tombstone LIMIT 100000)")
+        deletes = sweeping.outlook(conn, now)
         catalog_id = conn.value("SELECT v FROM meta WHERE k = 'catalog_id'")
     local = counters.get((0, "present"), (0, 0))
-    return _shape(now, daemon, limits, disk_free_bytes, (catalog_id, conn.home), media, local, holds, destinations, waiting)
+    return _shape(now, daemon, limits, disk_free_bytes, (catalog_id, conn.home), media, local, holds, destinations, deletes)
 
 
 def nothing_yet(now_ms: int, home: Path, daemon: Daemon, limits: Limits, disk_free_bytes: int) -> Json:
     """lading.status/1 of a home that does not exist yet."""
     media = dict.fromkeys(("safe", "pending", "blocked", "local_only", "lost", "deleted"), 0)
     holds = dict.fromkeys(("unsafe", "evictable", "pinned"), (0, 0))
-    return _shape(now_ms, daemon, limits, disk_free_bytes, (None, home), media, (0, 0), holds, [], 0)
+    return _shape(now_ms, daemon, limits, disk_free_bytes, (None, home), media, (0, 0), holds, [], sweeping.NO_DELETES)
 
 
 def _shape(
     now: int, daemon: Daemon, limits: Limits, disk_free_bytes: int, catalog: tuple[str | None, Path], media: dict[str, int],
-    local: tuple[int, int], holds: dict[str, tuple[int, int]], destinations: list[Json], waiting: int,
+    local: tuple[int, int], holds: dict[str, tuple[int, int]], destinations: list[Json], deletes: Json,
 ) -> Json:  # fmt: skip
     living = {state: media[state] for state in ("safe", "pending", "blocked", "local_only", "lost")}
     result: Json = {
@@ -88,7 +90,7 @@ def _shape(
             "min_free_bytes": limits.min_free_bytes,
         },
         "destinations": destinations,
-        "deletes": {"waiting": waiting, "next_due_at": None, "stopped_plan": None},
+        "deletes": deletes,
     }
     result["verdict"], result["reasons"] = verdict(result, now, limits)
     return result
@@ -155,6 +157,8 @@ def verdict(shape: dict[str, Any], now_ms: int, limits: Limits) -> tuple[str, li
             risk.append(f"{_n(n, 'object', 'objects')} waiting for {d['uri']} since {d['owed']['oldest_at']}.")
     if media["blocked"] and not risk:
         risk.append(f"{_n(media['blocked'], 'medium', 'media')} blocked: lading ls --state blocked")
+    for rest in shape["deletes"]["resting"]:
+        (notes if rest["code"] in PASSING else risk).append(f"Deletes rest: {rest['message'].rstrip('.')}.")
     if owed and not shape["daemon"]["running"]:
         notes.append(f"{_n(owed, 'copy', 'copies')} to make, and no daemon is running. {START_DAEMON}")
     if media["local_only"]:

@@ -12,11 +12,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import apsw
 
+from lading_catalog import clock
 from lading_catalog.connection import Connection
 from lading_catalog.errors import Error
+from lading_catalog.shapes import when
 
 SETTLE_MS = 600_000  # an attempt that ended may still be on its way: twice the longest time-out of a request
 AGAIN_MS = 3_600_000  # what may have arrived after its DELETE is deleted once more, so much later
@@ -87,8 +90,8 @@ def next_seen_ms(conn: Connection, store_id: int) -> int | None:
 def how_many(conn: Connection, store_id: int, upto_clock_ms: int) -> tuple[int, int]:
     """(how many copies, of how many bytes) are due in a store; counts up to LOOK_MAX. Copies that were never sent do not count."""
     found = conn.one(
-        "SELECT count(*), coalesce(sum(size_bytes), 0) FROM (SELECT o.size_bytes FROM tombstone t CROSS JOIN replica r ON r.id = t.replica_id"
-        " CROSS JOIN object o ON o.id = r.object_id WHERE t.store_id = ? AND t.seen_clock_ms IS NOT NULL AND t.seen_clock_ms <= ?"
+        "SELECT count(*), coalesce(sum(size_bytes), 0) FROM (SELECT o.size_bytes FROM tombstone t"
+        " CROSS JOIN replica r ON r.id = t.replica_id CROSS JOIN object o ON o.id = r.object_id WHERE t.store_id = ? AND t.seen_clock_ms IS NOT NULL AND t.seen_clock_ms <= ?"
         " AND r.state IN ('wanted', 'present', 'damaged') AND r.need_n = 0 AND r.attempts + (r.state <> 'wanted') > 0 LIMIT ?)",
         (store_id, upto_clock_ms, LOOK_MAX),
     )
@@ -186,3 +189,25 @@ def local_copy_wanted(conn: Connection, object_id: int) -> bool:
         )
         is not None
     )
+
+
+NO_DELETES: dict[str, Any] = {"waiting": 0, "next_due_at": None, "stopped_plan": None, "resting": []}
+
+
+def outlook(conn: Connection, now_ms: int) -> dict[str, Any]:
+    """`deletes` of lading.status/1: how many copies wait (counted up to LOOK_MAX), when the next one is due if a daemon runs until then,
+    the plan that waits for a confirmation, and where deletes rest and why."""
+    count = conn.value("SELECT count(*) FROM (SELECT 1 FROM tombstone LIMIT ?)", (LOOK_MAX,))
+    stores = conn.rows("SELECT id, uri, rest_code, rest_text, rest_hint, rest_since_ms FROM store")
+    seen = [ms for (store_id, *_) in stores if (ms := next_seen_ms(conn, store_id)) is not None]
+    left_ms = max(0, min(seen) + clock.grace_ms(conn) - clock.read(conn)) if seen else None
+    return {
+        "waiting": count,
+        "next_due_at": when(now_ms + left_ms) if left_ms is not None else None,
+        "stopped_plan": conn.value("SELECT id FROM sweep_plan WHERE confirmed_at_ms IS NULL ORDER BY made_at_ms LIMIT 1"),
+        "resting": [
+            {"destination": uri, "code": code, "message": text, "hint": hint, "since": when(since)}
+            for _, uri, code, text, hint, since in stores
+            if code is not None
+        ],
+    }
