@@ -191,6 +191,18 @@ def local_copy_wanted(conn: Connection, object_id: int) -> bool:
     )
 
 
+def listing(conn: Connection, store_id: int, after: int, limit: int) -> list[dict[str, Any]]:
+    """What waits to be deleted in a store, by replica id: `replica_id`, `key`, `state`, `sha256`, `size_bytes`, `reason`, `seen_clock_ms`
+    (None: no daemon has seen it yet), `held` (what holds it back besides its grace; None: nothing)."""
+    return conn.dicts(
+        "SELECT r.id AS replica_id, r.key, r.state, lower(hex(o.sha256)) AS sha256, o.size_bytes, t.reason, t.seen_clock_ms,"
+        " iif(t.seen_clock_ms IS NULL OR r.state IN ('copying', 'dropping'), NULL, (SELECT why FROM held WHERE replica_id = r.id)) AS held"
+        " FROM tombstone t CROSS JOIN replica r ON r.id = t.replica_id CROSS JOIN object o ON o.id = r.object_id"
+        " WHERE t.replica_id > ? AND t.store_id = ? ORDER BY t.replica_id LIMIT ?",
+        (after, store_id, limit),
+    )
+
+
 NO_DELETES: dict[str, Any] = {"waiting": 0, "next_due_at": None, "stopped_plan": None, "resting": []}
 
 

@@ -15,6 +15,7 @@ from lading.batch import Batch, Destinations, PutOptions, uris
 from lading.intake import Source
 from lading.medium import Medium, Receipt, receipt_of
 from lading.recording import Recorder
+from lading.sweeps import Sweeps
 from lading_catalog import doorbell, finding, localstore, lock, media, shapes, stores, tables
 from lading_catalog import why as reasons
 from lading_catalog.config import Config, load
@@ -51,6 +52,7 @@ class Catalog:
         self._defaults = tables.Defaults(
             tuple(config.input_media_dest), tuple(config.output_media_dest), frozenset(config.endpoints)
         )
+        self.sweeps = Sweeps(self)
         self._recorder = Recorder(self.home, self._conn, self._lock, self._defaults)
 
     def __enter__(self) -> Catalog:

@@ -53,5 +53,25 @@ def test(app: App, uri: str, moved: bool) -> None:
     facts_table(app, told)
 
 
+@command("adopt", short_help="this catalog is the one that deletes there")
+@click.argument("uri")
+def adopt(app: App, uri: str) -> None:
+    """Say that this catalog is the one that goes on, after it was copied or brought back from a backup.
+
+    Nothing is deleted at a destination whose owner marker holds another token than the catalog's: another life of it may be at work
+    there. From now on what the marker holds counts as this one's, and the other one stops.
+    """
+    from lading_catalog import uris
+
+    wanted = uris.parse(uri, frozenset(app.settings().endpoints)).uri
+    with app.catalog() as cat:
+        cat.sweeps.adopt(wanted)
+    if app.out.json:
+        app.out.document({"destination": wanted, "adopted": True})
+        return
+    app.out.result(f"{printable(wanted)}  {colour('ok', 'adopted')}: the daemon deletes there again.")
+
+
+destination.add_command(adopt)
 destination.add_command(list_)
 destination.add_command(test)

@@ -20,7 +20,7 @@ COMMANDS = {
     "put": "put:put", "get": "get:get", "ls": "find:ls", "show": "find:show",
     "status": "status:status", "why": "why:why", "safe": "safe:safe", "wait": "wait:wait",
     "rm": "media:rm", "pin": "media:pin", "unpin": "media:unpin",
-    "table": "table:table", "destination": "destination:destination", "sql": "sql:sql",
+    "sweep": "sweep:sweep", "table": "table:table", "destination": "destination:destination", "sql": "sql:sql",
     "config": "config:config", "daemon": "daemon:daemon",
 }  # fmt: skip
 COMPLETE = "_LADING_COMPLETE"
