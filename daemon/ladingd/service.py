@@ -21,18 +21,22 @@ import structlog
 from watchdog.observers.api import BaseObserver
 
 import lading
-from lading_catalog import doorbell, journal, localstore, media, migrate, recovery, replicas, safety, stores
+from lading_catalog import clock, doorbell, journal, localstore, media, migrate, ownership, recovery, replicas, safety, stores
 from lading_catalog.config import Config, without_effect
-from lading_catalog.connection import CATALOG_FILE, open_catalog, refuse_bad_place
+from lading_catalog.connection import CATALOG_FILE, Connection, open_catalog, refuse_bad_place
 from lading_catalog.errors import CatalogError, CatalogUpgraded
 from lading_catalog.lock import DaemonLock
 from ladingd import bell, destinations
 from ladingd.api import Api
+from ladingd.cap import Cap
+from ladingd.catalog_clock import CatalogClock
 from ladingd.notify import notify, watchdog_s
 from ladingd.pace import Pace
+from ladingd.workers.graves import Graves
 from ladingd.workers.keep import Keeper
 from ladingd.workers.plan import Planner
 from ladingd.workers.replicate import Replicator
+from ladingd.workers.sweep import Rules, Sweeper
 
 log = structlog.get_logger()
 
@@ -59,6 +63,7 @@ class Service:
         self._stopping = threading.Event()
         self._started_ms = time.time_ns() // 1_000_000
         self._replicators: dict[int, Replicator] = {}
+        self._sweepers: dict[int, Sweeper] = {}
         self._was_ready = False
 
     def stop(self) -> None:
@@ -91,7 +96,7 @@ class Service:
             lock.release()
 
     def _live(self, lock: DaemonLock) -> None:
-        self._replicators = {}
+        self._replicators, self._sweepers = {}, {}
         self._conn = open_catalog(self.home, make=False, wal_pages=_NEVER_AUTOCHECKPOINT)
         try:
             self._serve(lock)
@@ -141,6 +146,7 @@ class Service:
         with self._conn.writing() as conn:
             self._epoch = replicas.new_epoch(conn)
             safety.set_min_copies(conn, self.config.min_copies_count)
+            self._rules = self._sweep_rules(conn)
             journal.note(conn, "daemon.started", detail={"epoch": self._epoch})
         self._recover()
         while True:
@@ -148,7 +154,19 @@ class Service:
                 if not replicas.release_abandoned(conn, self._epoch, self._pace.slice):
                     break
         self._planner = Planner(self._conn, self._pace)
+        self._clock = CatalogClock(clock.read(self._conn), self._conn.now_ms())
+        self._graves = Graves(self._conn, self._pace, self.home, self._clock, self._rules.grace_ms)
         self._keeper = Keeper(self._conn, self._pace, self.config.journal_keep_s)
+
+    def _sweep_rules(self, conn: Connection) -> Rules:
+        """What deletes go by. A catalog whose file is another one than last time was copied or restored: it has to be adopted first."""
+        grace_ms = int(self.config.delete_after_s * 1000)
+        clock.set_grace(conn, grace_ms)
+        if not ownership.same_file(conn, os.stat(self.home / CATALOG_FILE).st_ino):
+            log.warning("catalog.copied", hint="Nothing is deleted at destinations until: lading destination adopt URI")
+        self._catalog_id: str = conn.value("SELECT v FROM meta WHERE k = 'catalog_id'")
+        cap = Cap(self.config.delete_max_count, self.config.delete_max_fraction.fraction)
+        return Rules(grace_ms, cap, self.config.delete_versions, self.config.retry_max_s)
 
     def _recover(self) -> None:
         left = recovery.recover(self.home, lambda key, sha256: media.has_local_copy(self._conn, key, sha256))
@@ -156,6 +174,8 @@ class Service:
             log.info("staging.recovered", leftovers=left)
 
     def _end(self) -> None:
+        for sweeper in self._sweepers.values():
+            sweeper.close()
         for replicator in self._replicators.values():
             replicator.requeue_rest()
             replicator.close()
@@ -174,11 +194,11 @@ class Service:
         while True:
             if self._stopping.is_set() and drained_at == float("inf"):
                 drained_at = time.monotonic() + DRAIN_S
-                for replicator in self._replicators.values():
-                    replicator.stopping = True
+                for worker in (*self._replicators.values(), *self._sweepers.values()):
+                    worker.stopping = True
             if drained_at < float("inf") and (time.monotonic() >= drained_at or not self._busy()):
-                for replicator in self._replicators.values():
-                    while replicator.step(self._conn.now_ms()) == 0:
+                for worker in (*self._replicators.values(), *self._sweepers.values()):
+                    while worker.step(self._conn.now_ms()) == 0:
                         pass  # what finished last is confirmed, not repeated
                 return
             now_version = self._conn.data_version()
@@ -202,13 +222,13 @@ class Service:
                 self._wake.wait(timeout_s)
 
     def _busy(self) -> int:
-        return sum(r.busy for r in self._replicators.values())
+        return sum(worker.busy for worker in (*self._replicators.values(), *self._sweepers.values()))
 
     def _steps(self) -> float | None:
         """One step of each worker; the shortest of their waits, in ms."""
         now = self._conn.now_ms()
         self._know_destinations()
-        workers: list[Worker] = [self._planner, *self._replicators.values(), self._keeper]
+        workers: list[Worker] = [self._graves, self._planner, *self._replicators.values(), *self._sweepers.values(), self._keeper]
         waits = [worker.step(now) for worker in workers]
         return min((w for w in waits if w is not None), default=None)
 
@@ -221,8 +241,13 @@ class Service:
                 with self._conn.writing(durable=False) as conn:
                     row = stores.pause(conn, row, own.paused)
             if found is not None:
-                found.row = row
+                found.row = self._sweepers[row.id].row = row
                 continue
+            self._sweepers[row.id] = Sweeper(
+                self._conn, self._pace, self._clock, self._catalog_id, row, self._rules,
+                open_store=lambda row: destinations.opened(self.config, row)[0],
+                wake=self.wake,
+            )  # fmt: skip
             self._replicators[row.id] = Replicator(
                 self._conn, self._pace, self.home, self._epoch, row,
                 open_store=lambda row: destinations.opened(self.config, row),
