@@ -32,11 +32,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A claim that ended without proof: what the store said and when to try again."""
+    """A claim that ended without proof: what the store said and when to try again. `code`: instead of the error's reason."""
 
     replica_id: int
     error: Error
     due_at_ms: int
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def release(conn: Connection, failures: Iterable[Failure], epoch: int, now_ms: i
                 now_ms,
                 isinstance(f.error, Unavailable),  # no word, or none that can be trusted: it may yet arrive
                 f.error.permanent,
-                f.error.reason,
+                f.code or f.error.reason,
                 f.error.detail,
                 f.error.hint or None,
                 now_ms,

@@ -18,7 +18,9 @@ import pytest
 import lading_catalog
 from catalog_bulk import URI, grow
 from catalog_kit import EPOCH, A, B, Kit, digest
-from lading_catalog import finding, journal, localstore, media, replicas, safety, shapes, status, stores, tables, why
+from lading_catalog import (
+    clock, fetching, finding, journal, localstore, media, ownership, replicas, safety, shapes, status, stores, sweeping, tables, why,
+)  # fmt: skip
 from lading_catalog.errors import NotFound, Refused, Unavailable
 
 SMALL, LARGE = 1_000, 100_000
@@ -33,6 +35,8 @@ GROWING = {"object", "medium", "row", "replica", "tombstone", "journal", "delete
 MAY_SCAN = {
     ("finding.routed", "medium"): "a wait for everything asks for everything",
     ("status.status", "tombstone"): "counts at most 100,000",
+    ("sweeping.outlook", "tombstone"): "counts at most 100,000",
+    ("sweeping.waiting", "tombstone"): "looks at one",
     ("journal.trimmable", "journal"): "looks at the oldest event only",
     ("journal.trim", "journal"): "walks from the oldest, `limit` events far",
 }
@@ -146,6 +150,7 @@ class Exercise:
         )
         assert do("replicas.drop remote", lambda: replicas.drop(conn, remote, "present"))
         do("replicas.new_epoch", lambda: replicas.new_epoch(conn))
+        self._fetch(safe_here)
 
         do("stores.destinations", lambda: stores.destinations(conn))
         do("stores.get", lambda: stores.get(conn, a))
@@ -175,10 +180,85 @@ class Exercise:
         assert do("safety.set_min_copies", lambda: safety.set_min_copies(conn, 1))
         do("safety.review_due", lambda: safety.review_due(conn))
         do("safety.review_step", lambda: safety.review_step(conn, 10))
+        self.sweep(a, bulk)
         do("journal.note", lambda: journal.note(conn, "daemon.started"))
         do("journal.trimmable", lambda: journal.trimmable(conn, 1_700_000_000_500))
         assert do("journal.trim", lambda: journal.trim(conn, 1_700_000_000_500, 10)) == 10
         return self
+
+    def _fetch(self, dropped: int) -> None:
+        """The copy that was dropped comes back; another object's goes to a new destination by way of this disk."""
+        kit, conn, do = self.kit, self.kit.conn, self.do
+        away = conn.value("SELECT object_id FROM replica WHERE id = ?", (dropped,))
+        ulid = conn.value("SELECT ulid FROM medium WHERE object_id = ?", (away,))
+        assert kit.forget(dropped)
+        do("fetching.want", lambda: fetching.want(conn, away))
+        do("fetching.want again", lambda: fetching.want(conn, away))
+        assert do("fetching.want_back", lambda: fetching.want_back(conn, away))
+        here = do("fetching.look", lambda: fetching.look(conn, ulid))
+        do("fetching.look_at", lambda: fetching.look_at(conn, [away]))
+        do("fetching.unfinished", lambda: fetching.unfinished(conn, [here.replica_id]))
+        do("fetching.next_due_ms", lambda: fetching.next_due_ms(conn))
+        ids = do("fetching.claimable", lambda: fetching.claimable(conn, (0, 1, 2), kit.now() + 9, 10, 10_000))
+        assert ids == [here.replica_id]
+        assert do("fetching.claim", lambda: fetching.claim(conn, ids, EPOCH, kit.now()))[0].sources
+        failed = [(here.replica_id, Unavailable("no"), kit.now())]
+        assert do("fetching.release", lambda: fetching.release(conn, failed, EPOCH, kit.now())) == 1
+        owed = kit.sql("INSERT INTO store (uri, role) VALUES ('file:///later/', 'destination')") and kit.store("file:///later/")
+        kit.sql("INSERT INTO replica (object_id, store_id, key, state, need_n) VALUES (?, ?, 'k', 'wanted', 1)", (away, owed))
+        copy = [kit.conn.value("SELECT id FROM owed WHERE store_id = ?", (owed,))]
+        assert do("fetching.want_for_copies", lambda: fetching.want_for_copies(conn, copy)) == []
+        do("fetching.claim again", lambda: fetching.claim(conn, ids, EPOCH, kit.now()))
+        arrived = [fetching.Arrived(here.replica_id, 1, 2)]
+        assert do("fetching.confirm", lambda: fetching.confirm(conn, arrived, EPOCH))
+
+
+    def sweep(self, a: int, bulk: int) -> None:
+        """Three deleted media: one that may go, one that was never sent, one whose attempt ended without a word."""
+        kit, conn, do, now = self.kit, self.kit.conn, self.do, self.kit.now
+        sent = [kit.put(n, [A]) for n in (21, 22)]
+        kit.bring(A)
+        never = kit.put(23, [A])
+        kit.sql("UPDATE replica SET unsure = 1 WHERE id = ?", (kit.replica(22, A),))
+        for ulid in (*sent, never):
+            kit.delete(ulid)
+        assert do("sweeping.unseen", lambda: sweeping.unseen(conn))
+        assert do("sweeping.see", lambda: sweeping.see(conn, 5, 100)) > 0
+        assert do("sweeping.waiting", lambda: sweeping.waiting(conn))
+        assert do("sweeping.next_seen_ms", lambda: sweeping.next_seen_ms(conn, a)) is not None
+        assert do("sweeping.how_many", lambda: sweeping.how_many(conn, a, 5))[0] == 2
+        do("sweeping.local_copy_wanted", lambda: sweeping.local_copy_wanted(conn, 1_002))
+        assert do("sweeping.listing", lambda: sweeping.listing(conn, a, 0, 10))
+        chosen = [d for d in do("sweeping.due", lambda: sweeping.due(conn, a, 5, (-1, 0), 50)) if d.held is None]
+        assert len(chosen) == 3
+        dropped, refused = do("sweeping.drop", lambda: sweeping.drop(conn, chosen, now()))
+        assert (len(dropped), refused) == (2, [])
+        ids = [d.replica_id for d in dropped]
+        assert do("sweeping.next_delete_ms", lambda: sweeping.next_delete_ms(conn, a)) is not None
+        assert len(do("sweeping.to_delete", lambda: sweeping.to_delete(conn, a, now(), 10_000, 10))) == 2
+        do("sweeping.not_gone", lambda: sweeping.not_gone(conn, [(ids[0], Refused("no"))], now(), now()))
+        assert do("sweeping.gone", lambda: sweeping.gone(conn, ids, 5, now())) == 1
+        do("sweeping.outlook", lambda: sweeping.outlook(conn, now()))
+        do("clock.read", lambda: clock.read(conn))
+        do("clock.save", lambda: clock.save(conn, 6))
+        do("clock.grace_ms", lambda: clock.grace_ms(conn))
+        do("clock.set_grace", lambda: clock.set_grace(conn, 5))
+        do("ownership.tokens", lambda: ownership.tokens(conn, a))
+        do("ownership.renew", lambda: ownership.renew(conn, a, None, "t"))
+        do("ownership.written", lambda: ownership.written(conn, a, "t"))
+        do("ownership.adopt", lambda: ownership.adopt(conn, a))
+        do("ownership.same_file", lambda: ownership.same_file(conn, 5))
+        do("ownership.rest", lambda: ownership.rest(conn, a, "cap", Refused("no"), now()))
+        do("ownership.resting", lambda: ownership.resting(conn, a))
+        do("ownership.go_on", lambda: ownership.go_on(conn, a))
+        do("ownership.make_plan", lambda: ownership.make_plan(conn, ownership.Plan("p", a, 5, 1, 1, now(), None)))
+        do("ownership.plans", lambda: ownership.plans(conn))
+        do("ownership.plan", lambda: ownership.plan(conn, a))
+        do("ownership.confirm_plan", lambda: ownership.confirm_plan(conn, "p"))
+        do("ownership.end_plan", lambda: ownership.end_plan(conn, a))
+        do("ownership.count_swept", lambda: ownership.count_swept(conn, a, 5, 1))
+        do("ownership.swept", lambda: ownership.swept(conn, a, 5))
+        do("ownership.present_n", lambda: ownership.present_n(conn, bulk))
 
 
 @pytest.fixture(scope="module")
