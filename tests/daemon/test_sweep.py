@@ -382,7 +382,7 @@ def test_a_list_that_lies_changes_nothing_of_what_is_deleted(sweep: SweepRig, se
     assert not any(what == "list" for what, _ in sweep.a().requests)
 
 
-# -- 41: partial failures --------------------------------------------------------------------------------------------------------------------
+# -- 41: partial failures ------------------------------------------------------------------------------------------------------------
 
 
 def test_keys_that_failed_in_a_batch_are_tried_again_and_the_others_are_done(sweep: SweepRig) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from lading_catalog import clock, sweeping
 from lading_catalog.connection import Connection
-from lading_catalog.stores import LOCAL
 from ladingd.catalog_clock import CatalogClock
 from ladingd.pace import Pace
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import structlog
 
-from lading_catalog import journal, ownership, sweeping
+from lading_catalog import fetching, journal, ownership, sweeping
 from lading_catalog.connection import Connection
 from lading_catalog.errors import Error, Unavailable
 from lading_catalog.ids import new_ulid
 from lading_catalog.ownership import Plan
 from lading_catalog.stores import StoreRow
-from lading_catalog.sweeping import Due, Dropped
+from lading_catalog.sweeping import Dropped, Due
 from ladingd import owner
 from ladingd.cap import Cap
 from ladingd.catalog_clock import CatalogClock
@@ -149,8 +149,6 @@ class Sweeper:
         """Copies that may go only once there is one on this disk: their media have no destination any more."""
         ids = [d.object_id for d in seen if d.held == "not safe elsewhere" and sweeping.local_copy_wanted(self.conn, d.object_id)]
         if ids:
-            from lading_catalog import fetching
-
             with self.pace.writing(len(ids), durable=False) as conn:
                 for object_id in ids:
                     fetching.want_back(conn, object_id)
