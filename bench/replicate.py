@@ -164,15 +164,20 @@ class Bench:
         prefix = f"{name}-{n}/"
         source = self.folder / f"{name}-{n}"
         make_files(source, self.count, SIZE_BYTES)
+        wall = self._timed(name, command(str(source), prefix))
+        self.check(prefix)
+        return wall
+
+    def _timed(self, name: str, command: list[str]) -> float:
+        """Seconds of a peer's process; its CPU is noted."""
         began = time.perf_counter()
-        process = subprocess.Popen(command(str(source), prefix), env=self.env, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, env=self.env, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             raise RuntimeError(f"{name} ended with {process.returncode}")
         self._count(name, wall, usage.ru_utime + usage.ru_stime)
-        self.check(prefix)
         return wall
 
     def _count(self, name: str, wall: float, cpu: float) -> None:

@@ -47,6 +47,10 @@ class Sweeps:
                 if len(found) < _PAGE:
                     break
 
+    def overview(self) -> Json:
+        """lading.sweeps/1: how much waits and since when, where deletes rest, the plans."""
+        return {"schema": "lading.sweeps/1", **self._catalog.status()["deletes"], "plans": self.plans()}
+
     def plans(self) -> list[Json]:
         """Sweeps that stopped at the cap (lading.plan/1)."""
         conn = self._catalog._conn

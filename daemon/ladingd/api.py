@@ -92,10 +92,15 @@ class Routes:
         """lading.why/1"""
         return reply(self._catalog.medium(request.path_params["id"]).why())
 
+    def sweep(self, request: Request) -> Response:
+        """lading.sweeps/1: what waits to be deleted, and the plans that wait for a confirmation."""
+        return reply(self._catalog.sweeps.overview())
+
     def table(self) -> list[Route]:
         return [
             Route("/healthz", self.healthz),
             Route("/v1/status", self.status),
+            Route("/v1/sweep", self.sweep),
             Route("/v1/media", self.media),
             Route("/v1/media/{id:path}/why", self.why),  # path: a name may hold slashes
             Route("/v1/media/{id:path}", self.medium),

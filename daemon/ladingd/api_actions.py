@@ -31,8 +31,13 @@ class Actions:
         medium.unpin()
         return reply(medium.refresh().shape)
 
+    def confirm_sweep(self, request: Request) -> Response:
+        """lading.plan/1: a sweep that stopped at the cap is carried out."""
+        return reply(self._catalog.sweeps.confirm(request.path_params["plan"]))
+
     def table(self) -> list[Route]:
         return [
+            Route("/v1/sweep/{plan}/confirm", self.confirm_sweep, methods=["POST"]),
             Route("/v1/media/{id:path}/pin", self.pin, methods=["POST"]),
             Route("/v1/media/{id:path}/unpin", self.unpin, methods=["POST"]),
         ]

@@ -69,12 +69,15 @@ def show(app: App, shape: dict[str, Any]) -> None:
     out.result("")
     out.table([("media", _media(shape["media"])), ("this disk", _local(shape["local"])), ("daemon", _daemon(shape["daemon"]))])
     if shape["deletes"]["waiting"]:
-        out.result(
-            f"deletes    {words.count(shape['deletes']['waiting'], 'copy', 'copies')} that nothing needs any more, kept by this version"
-        )
+        out.result(f"deletes    {_deletes(shape['deletes'])}")
     for destination in shape["destinations"]:
         out.result("")
         show_destination(app, destination)
+
+
+def _deletes(deletes: dict[str, Any]) -> str:
+    text = f"{words.count(deletes['waiting'], 'copy', 'copies')} that nothing needs any more"
+    return text + (f", the first goes {words.due(deletes['next_due_at'])}" if deletes["next_due_at"] else "")
 
 
 def _media(media: dict[str, int]) -> str:

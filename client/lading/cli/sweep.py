@@ -87,10 +87,9 @@ def _when(one: dict[str, Any]) -> str:
 
 
 def _overview(app: App, cat: Catalog) -> None:
-    deletes = cat.status()["deletes"]
-    plans = {p["destination"]: p for p in cat.sweeps.plans()}
+    deletes = cat.sweeps.overview()
     if app.out.json:
-        app.out.document({"schema": "lading.sweeps/1", **deletes, "plans": list(plans.values())})
+        app.out.document(deletes)
         return
     if not deletes["waiting"]:
         app.out.result("Nothing waits to be deleted.")
