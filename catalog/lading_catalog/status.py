@@ -19,13 +19,15 @@ RATE_FRESH_MS = 15_000  # an older rate is history
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """What is known of the daemon from its lock file. `last_seen_at_ms`: now while it runs."""
+    """What is known of the daemon from its lock file. `last_seen_at_ms`: now while it runs. `fetch_only`: one is there that only fetches;
+    `running` is False then, because it brings nothing to destinations."""
 
     running: bool
     pid: int | None = None
     version: str | None = None
     started_at_ms: int | None = None
     last_seen_at_ms: int | None = None
+    fetch_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

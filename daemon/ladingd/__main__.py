@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_argument("--json", action="store_true", help="an error as problem details on standard output")
         if name == "run":
             command.add_argument("--exit-when-idle", action="store_true", help="leave when nothing is owed any more")
+            command.add_argument("--fetch-only", action="store_true", help="only fetch, until a real daemon starts")
         else:
             command.add_argument("--moved", action="store_true", help="it is the same store under a new address")
             command.add_argument("uri")
@@ -43,7 +44,7 @@ def _run(config: Config, given: argparse.Namespace) -> int:
     from ladingd import logs, service
 
     logs.configure(config.log_level, config.log_format)
-    service.run(config, exit_when_idle=given.exit_when_idle)
+    service.run(config, exit_when_idle=given.exit_when_idle, fetch_only=given.fetch_only)
     return 0
 
 

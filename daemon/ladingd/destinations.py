@@ -42,6 +42,13 @@ def opened(config: Config, row: StoreRow) -> tuple[Store, dict[str, Any] | None]
     return open_store(row.uri, settings(config, row.uri), facts), facts
 
 
+def reading(config: Config, row: StoreRow) -> Store:
+    """The store to read from, probed or not: what is read is hashed anyhow. Raises an Error of the store's."""
+    if row.probe is not None:
+        _same_place(config, row.uri, row.probe)
+    return open_store(row.uri, settings(config, row.uri), row.probe)
+
+
 def probe(config: Config, uri: str, known: Mapping[str, Any] | None = None, *, moved: bool = False) -> dict[str, Any]:
     """Probe a destination with a canary: the facts to remember. `known`: those of the last probe. Raises an Error of the store's.
 

@@ -15,34 +15,40 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from watchdog.observers.api import BaseObserver
 
 import lading
+from lading.catalog import limits_of
 from lading_catalog import clock, doorbell, journal, localstore, media, migrate, ownership, recovery, replicas, safety, stores
 from lading_catalog.config import Config, without_effect
 from lading_catalog.connection import CATALOG_FILE, Connection, open_catalog, refuse_bad_place
 from lading_catalog.errors import CatalogError, CatalogUpgraded
 from lading_catalog.lock import DaemonLock
 from ladingd import bell, destinations
-from ladingd.api import Api
 from ladingd.cap import Cap
 from ladingd.catalog_clock import CatalogClock
 from ladingd.notify import notify, watchdog_s
+from ladingd.open_stores import OpenStores
 from ladingd.pace import Pace
+from ladingd.workers.fetch import Fetcher
 from ladingd.workers.graves import Graves
 from ladingd.workers.keep import Keeper
 from ladingd.workers.plan import Planner
 from ladingd.workers.replicate import Replicator
 from ladingd.workers.sweep import Rules, Sweeper
 
+if TYPE_CHECKING:
+    from ladingd.api import Api
+
 log = structlog.get_logger()
 
 LOOK_EVERY_S = 5.0  # the safety net behind the doorbell: a look at data_version
 DRAIN_S = 7.0  # a stop lets transfers finish for so long; the rest is re-queued
 LIVE_AGAIN_S = 5.0
+LINGER_S = 2.0  # one that only fetches stays so long when there is nothing more to fetch
 _NEVER_AUTOCHECKPOINT = 0
 
 
@@ -53,18 +59,21 @@ class Worker(Protocol):
 
 
 class Service:
-    """`run()` returns when `stop()` was called (any thread, signal handlers too). `exit_when_idle`: also when nothing is owed."""
+    """`run()` returns when `stop()` was called (any thread, signal handlers too). `exit_when_idle`: also when nothing is owed.
+    `fetch_only`: only copies for this disk are owed, nothing else is done, and the socket is not served."""
 
-    def __init__(self, config: Config, *, exit_when_idle: bool = False) -> None:
+    def __init__(self, config: Config, *, exit_when_idle: bool = False, fetch_only: bool = False) -> None:
         self.config = config
         self.home = Path(config.home)
-        self._exit_when_idle = exit_when_idle
+        self._exit_when_idle, self._fetch_only = exit_when_idle, fetch_only
+        self._stores = OpenStores(config)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._started_ms = time.time_ns() // 1_000_000
         self._replicators: dict[int, Replicator] = {}
         self._sweepers: dict[int, Sweeper] = {}
         self._was_ready = False
+        self._idle_since = time.monotonic()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -80,7 +89,7 @@ class Service:
         refuse_bad_place(self.home, self.home / CATALOG_FILE)
         if not (self.home / CATALOG_FILE).exists():
             migrate.create(self.home, self.home / CATALOG_FILE)
-        lock = DaemonLock(self.home, lading.__version__, self._started_ms)
+        lock = DaemonLock(self.home, lading.__version__, self._started_ms, fetch_only=self._fetch_only)
         try:
             self._migrate()
             while not self._stopping.is_set():
@@ -106,22 +115,33 @@ class Service:
     def _serve(self, lock: DaemonLock) -> None:
         self._begin()
         observer = self._listen()
-        api = Api(self.config)
+        api = self._api()
         try:
-            api.start()
+            if api is not None:
+                api.start()
         except OSError as e:  # copies matter more than questions
             log.error("socket.failed", error=str(e), hint="Set `socket` in the configuration.")
         try:
             notify("READY=1", f"STATUS=Serving {self.home}")
             self._was_ready = True
-            log.info("daemon.started", home=str(self.home), epoch=self._epoch, socket=str(api.path), pid=os.getpid())
+            log.info(
+                "daemon.started", home=str(self.home), epoch=self._epoch, socket=str(api.path) if api else None, pid=os.getpid()
+            )
             self._loop(lock)
             notify("STOPPING=1")
         finally:
             if observer is not None:
                 observer.stop()
-            api.stop()
+            if api is not None:
+                api.stop()
             self._end()
+
+    def _api(self) -> Api | None:
+        if self._fetch_only:
+            return None
+        from ladingd.api import Api  # (200 ms that one that only fetches does not need)
+
+        return Api(self.config)
 
     def _listen(self) -> BaseObserver | None:
         """The doorbell. Where the system has no watches left, the look every few seconds has to do."""
@@ -145,18 +165,25 @@ class Service:
         doorbell.prepare(self.home)
         with self._conn.writing() as conn:
             self._epoch = replicas.new_epoch(conn)
-            safety.set_min_copies(conn, self.config.min_copies_count)
-            self._rules = self._sweep_rules(conn)
-            journal.note(conn, "daemon.started", detail={"epoch": self._epoch})
+            if not self._fetch_only:
+                safety.set_min_copies(conn, self.config.min_copies_count)
+                self._rules = self._sweep_rules(conn)
+                journal.note(conn, "daemon.started", detail={"epoch": self._epoch})
         self._recover()
         while True:
             with self._pace.writing(self._pace.slice, durable=False) as conn:
                 if not replicas.release_abandoned(conn, self._epoch, self._pace.slice):
                     break
+        self._keeper = Keeper(self._conn, self._pace, self.config.journal_keep_s)
+        self._fetcher = Fetcher(
+            self._conn, self._pace, self.home, self._epoch, self._stores, self.config.concurrency, self.config.retry_max_s,
+            limits_of(self.config)[0].min_free_bytes, self.wake,
+        )  # fmt: skip
+        if self._fetch_only:
+            return
         self._planner = Planner(self._conn, self._pace)
         self._clock = CatalogClock(clock.read(self._conn), self._conn.now_ms())
         self._graves = Graves(self._conn, self._pace, self.home, self._clock, self._rules.grace_ms)
-        self._keeper = Keeper(self._conn, self._pace, self.config.journal_keep_s)
 
     def _sweep_rules(self, conn: Connection) -> Rules:
         """What deletes go by. A catalog whose file is another one than last time was copied or restored: it has to be adopted first."""
@@ -174,13 +201,17 @@ class Service:
             log.info("staging.recovered", leftovers=left)
 
     def _end(self) -> None:
+        self._fetcher.requeue_rest()
+        self._fetcher.close()
         for sweeper in self._sweepers.values():
             sweeper.close()
         for replicator in self._replicators.values():
             replicator.requeue_rest()
             replicator.close()
-        with self._conn.writing() as conn:
-            journal.note(conn, "daemon.stopped", detail={"epoch": self._epoch})
+        self._stores.close()
+        if not self._fetch_only:
+            with self._conn.writing() as conn:
+                journal.note(conn, "daemon.stopped", detail={"epoch": self._epoch})
         self._conn.checkpoint()
         log.info("daemon.stopped", epoch=self._epoch)
 
@@ -193,11 +224,11 @@ class Service:
         due_at = 0.0  # monotonic: when a worker wants to be called, whatever rings
         while True:
             if self._stopping.is_set() and drained_at == float("inf"):
-                drained_at = time.monotonic() + DRAIN_S
-                for worker in (*self._replicators.values(), *self._sweepers.values()):
+                drained_at = time.monotonic() + (LINGER_S if self._fetch_only else DRAIN_S)  # (a fetch is continued later)
+                for worker in self._busy_ones():
                     worker.stopping = True
             if drained_at < float("inf") and (time.monotonic() >= drained_at or not self._busy()):
-                for worker in (*self._replicators.values(), *self._sweepers.values()):
+                for worker in self._busy_ones():
                     while worker.step(self._conn.now_ms()) == 0:
                         pass  # what finished last is confirmed, not repeated
                 return
@@ -209,26 +240,50 @@ class Service:
                     self._keeper.dirty = True
                 version = now_version
                 wait_ms = self._steps()
-                if wait_ms is None and self._exit_when_idle and not self._busy():
-                    self.stop()
                 due_at = time.monotonic() + (wait_ms / 1000 if wait_ms is not None else float("inf"))
+            if self._exit_when_idle and self._idle(due_at == float("inf")):
+                self.stop()
             lock.touch()
             if ping_s is not None:
                 notify("WATCHDOG=1")
             timeout_s = min(LOOK_EVERY_S, ping_s or LOOK_EVERY_S, max(0.0, due_at - time.monotonic()))
             if drained_at < float("inf"):
                 timeout_s = min(timeout_s, 0.05)
+            elif self._fetch_only:
+                timeout_s = min(timeout_s, LINGER_S / 2)
             if timeout_s > 0:
                 self._wake.wait(timeout_s)
 
+    def _busy_ones(self) -> list[Fetcher | Replicator | Sweeper]:
+        return [self._fetcher, *self._replicators.values(), *self._sweepers.values()]
+
+    def _idle(self, nothing_due: bool) -> bool:
+        """Whether nothing is owed any more. One that only fetches leaves once nothing was to be fetched for a moment: what failed is tried
+        again by the next one, or by a real daemon."""
+        now = time.monotonic()
+        if self._busy() or (self._fetch_only and self._fetcher.due_in_ms(self._conn.now_ms()) < LINGER_S * 1000):
+            self._idle_since = now
+            return False
+        return now - self._idle_since >= LINGER_S if self._fetch_only else nothing_due
+
     def _busy(self) -> int:
-        return sum(worker.busy for worker in (*self._replicators.values(), *self._sweepers.values()))
+        return sum(worker.busy for worker in self._busy_ones())
 
     def _steps(self) -> float | None:
         """One step of each worker; the shortest of their waits, in ms."""
         now = self._conn.now_ms()
-        self._know_destinations()
-        workers: list[Worker] = [self._graves, self._planner, *self._replicators.values(), *self._sweepers.values(), self._keeper]
+        if self._fetch_only:
+            workers: list[Worker] = [self._fetcher, self._keeper]
+        else:
+            self._know_destinations()
+            workers = [
+                self._fetcher,
+                self._graves,
+                self._planner,
+                *self._replicators.values(),
+                *self._sweepers.values(),
+                self._keeper,
+            ]
         waits = [worker.step(now) for worker in workers]
         return min((w for w in waits if w is not None), default=None)
 
@@ -250,16 +305,16 @@ class Service:
             )  # fmt: skip
             self._replicators[row.id] = Replicator(
                 self._conn, self._pace, self.home, self._epoch, row,
-                open_store=lambda row: destinations.opened(self.config, row),
+                open_store=self._stores.opened,
                 concurrency=own.concurrency or self.config.concurrency,
                 retry_max_s=self.config.retry_max_s,
                 wake=self.wake,
             )  # fmt: skip
 
 
-def run(config: Config, *, exit_when_idle: bool = False) -> None:
+def run(config: Config, *, exit_when_idle: bool = False, fetch_only: bool = False) -> None:
     """Run the daemon in this process until SIGTERM or SIGINT."""
-    service = Service(config, exit_when_idle=exit_when_idle)
+    service = Service(config, exit_when_idle=exit_when_idle, fetch_only=fetch_only)
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         # Not here: this runs between two instructions of the loop, which may just hold the lock inside the event that stop() sets.

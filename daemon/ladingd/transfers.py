@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import structlog
 
@@ -52,18 +53,22 @@ def accept(claim: Claim, proof: Proof) -> Success:
     return Success(claim.replica_id, proof.by, proof.algorithm, None if proof.algorithm == "sha256" else digest, wall_ms())
 
 
-class Pool:
-    """Up to `size` threads for one destination, started as they are needed. A slow destination holds up no other's threads."""
+T = TypeVar("T")
 
-    def __init__(self, name: str, size: int, done: Callable[[Outcome], None]) -> None:
+
+class Pool(Generic[T]):
+    """Up to `size` threads for one destination, started as they are needed. A slow destination holds up no other's threads. `done` is
+    called with what a job returns, unless that is None."""
+
+    def __init__(self, name: str, size: int, done: Callable[[T], None]) -> None:
         self._name = name
         self._size = size
         self._done = done
-        self._work: queue.SimpleQueue[Callable[[], Outcome | None] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Callable[[], T | None] | None] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._threads: list[threading.Thread] = []
 
-    def submit(self, job: Callable[[], Outcome | None]) -> None:
+    def submit(self, job: Callable[[], T | None]) -> None:
         if not self._idle.acquire(blocking=False) and len(self._threads) < self._size:
             # Daemon threads: a transfer that hangs must not hold up the end of the process; its claim is released at the next start.
             thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)

@@ -3,7 +3,8 @@
     wanted ──claim──► copying ──► transfer ──► confirm (with proof) or release (with a reason and a due time)
 
 A step makes one transaction at most, with confirms, releases and new claims together. It is durable when it claims: no byte goes
-out for a claim that a power cut could take back. Losing an unsynced confirm only repeats a copy.
+out for a claim that a power cut could take back. Losing an unsynced confirm only repeats a copy. What has no copy on this disk, and one
+in another store, is not claimed but wanted here first (fetching.want_for_copies).
 
 Health. A failure that is the store's own (away, throttled, no credentials, no bucket, full) closes the gate: nothing is claimed until
 `next_try_at`, then one object goes as a trial, and its success opens the gate. A failure that is the object's own (its bytes changed,
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import structlog
 
-from lading_catalog import journal, replicas, stores
+from lading_catalog import fetching, journal, replicas, stores
 from lading_catalog.connection import Connection
 from lading_catalog.errors import Error, Unavailable
 from lading_catalog.replicas import Claim, Failure
@@ -125,8 +126,11 @@ class Replicator:
                 if confirmed:
                     self._well(conn)
             gate_ms = self._sick(conn, sick, bool(good), now_ms)
-            claims = replicas.claim(conn, ids, self.epoch) if gate_ms is None else []
+            here = fetching.want_for_copies(conn, ids) if gate_ms is None else []
+            claims = replicas.claim(conn, here, self.epoch)
             self._record_rate(conn, outcomes, now_ms)
+        if gate_ms is None and len(here) < len(ids):
+            self.wake()  # for the fetcher
         for outcome in outcomes:
             del self._running[outcome.claim.replica_id]
         assert self.store is not None or not claims

@@ -80,7 +80,7 @@ class Sweeper:
     dice: Callable[[], float] = random.random
 
     def __post_init__(self) -> None:
-        self._pool = Pool(f"sweep-{self.row.id}", REQUESTS, lambda outcome: None)
+        self._pool: Pool[Any] = Pool(f"sweep-{self.row.id}", REQUESTS, lambda outcome: None)
         self._done: deque[tuple[Callable[[Any, int], None], Any]] = deque()
         self._gone: deque[int] = deque()
         self._store: Store | None = None
