@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lading
-from lading_catalog import replicas, stores
+from lading_catalog import fetching, replicas, stores
 from lading_catalog.config import load
 from lading_catalog.connection import Connection, open_catalog, wall_ms
 from lading_catalog.errors import Error, Missing
@@ -18,6 +18,7 @@ from lading_catalog.stores import StoreRow
 from ladingd.pace import Pace
 from ladingd.stores.base import Entry, Probe, Proof, Stat, Store, Upload
 from ladingd.stores.source import open_source
+from ladingd.workers.fetch import Fetcher
 from ladingd.workers.replicate import GATHER_MS, Replicator
 
 A, B = "s3://fake-a/", "s3://fake-b/"
@@ -32,7 +33,10 @@ def _fine(key: str) -> Error | None:
 @dataclass
 class FakeStore:
     """`before` and `after` answer an error for a key, or None: raised before anything is stored, or once it is (a lost reply). While
-    `gate_before` or `gate_after` is cleared, puts hang there. `arrived`: the keys in the order in which puts began."""
+    `gate_before` or `gate_after` is cleared, puts hang there. `arrived`: the keys in the order in which puts began.
+
+    `gets`: (key, offset) of each GET; `got_bytes`: what they handed out, in pieces of `piece_bytes`. `on_get(key, offset, so far)` is
+    called before each piece: it may raise, or return another piece to hand out instead."""
 
     uri: str
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -42,6 +46,11 @@ class FakeStore:
     gate_before: threading.Event = field(default_factory=threading.Event)
     gate_after: threading.Event = field(default_factory=threading.Event)
     opened: int = 0
+    gets: list[tuple[str, int]] = field(default_factory=list)
+    looks: list[str] = field(default_factory=list)
+    got_bytes: int = 0
+    piece_bytes: int = 1 << 16
+    on_get: Callable[[str, int, int], bytes | None] = lambda key, offset, so_far: None
 
     def __post_init__(self) -> None:
         self.gate_before.set()
@@ -62,9 +71,21 @@ class FakeStore:
         return Proof("put", "sha256", upload.sha256.hex(), len(data))
 
     def get(self, key: str, offset: int = 0) -> Iterator[bytes]:
-        yield self.objects[key][offset:]
+        self.gets.append((key, offset))
+        at = offset
+        while True:
+            other = self.on_get(key, offset, at - offset)
+            if key not in self.objects:
+                raise Missing(f"{self.uri} has no {key}")
+            piece = self.objects[key][at : at + self.piece_bytes] if other is None else other
+            if not piece:
+                return
+            at += len(piece)
+            self.got_bytes += len(piece)
+            yield piece
 
     def stat(self, key: str) -> Stat:
+        self.looks.append(key)
         if key not in self.objects:
             raise Missing(key)
         return Stat(len(self.objects[key]))
@@ -114,6 +135,9 @@ class Rig:
         self.probed = {A, B}  # destinations whose canary has been seen in an earlier life
         self.open_error: Callable[[str], Error | None] = _fine
         self.real: dict[str, Store] = {}  # stores that stand in for the fakes
+        self.fetcher: Fetcher | None = None
+        self.min_free_bytes = 0
+        self.forgotten: list[int] = []  # stores whose credentials were refused to a fetch
         self._n = 0
 
     def close(self) -> None:
@@ -122,6 +146,8 @@ class Rig:
             fake.gate_after.set()
         for worker in self.workers.values():
             worker.close()
+        if self.fetcher is not None:
+            self.fetcher.close()
         self.cat.close()
         self.conn.close()
 
@@ -148,6 +174,26 @@ class Rig:
     def row(self, uri: str = A) -> StoreRow:
         return next(row for row in stores.destinations(self.conn) if row.uri == uri)
 
+    def evict(self, medium: lading.Medium) -> int:
+        """Its copy on this disk is gone; the id of its object."""
+        path = self.local(medium)
+        with self.conn.writing(durable=False) as conn:
+            here = fetching.look(conn, medium.id[2:])
+            assert here is not None
+            assert here.replica_id is not None
+            assert replicas.drop(conn, here.replica_id, "present")
+            assert replicas.forget(conn, here.replica_id)
+        path.unlink()
+        return here.object_id
+
+    def want(self, object_id: int, priority: int = fetching.URGENT) -> None:
+        with self.conn.writing(durable=False) as conn:
+            fetching.want(conn, object_id, priority)
+
+    def here(self, object_id: int) -> fetching.Here:
+        (found,) = fetching.look_at(self.conn, [object_id])
+        return found
+
     # -- lives -----------------------------------------------------------------------------------------------------------------
 
     def begin(self) -> Rig:
@@ -164,7 +210,18 @@ class Rig:
                 self.conn, self.pace, self.home, epoch, row,
                 open_store=self._open, concurrency=self.concurrency, retry_max_s=self.retry_max_s, wake=self.woken.set,
             )  # fmt: skip
+        self.fetcher = Fetcher(
+            self.conn, self.pace, self.home, epoch, self, self.concurrency, self.retry_max_s, self.min_free_bytes, self.woken.set
+        )
         return self
+
+    def reading(self, row: StoreRow) -> Store:
+        if (error := self.open_error(row.uri)) is not None:
+            raise error
+        return self.real.get(row.uri) or self.fakes[row.uri]
+
+    def forget(self, store_id: int) -> None:
+        self.forgotten.append(store_id)
 
     def _open(self, row: StoreRow) -> tuple[Store, dict[str, object] | None]:
         if row.uri in self.real:
@@ -175,7 +232,8 @@ class Rig:
         return self.fakes[row.uri], {"proof": "checksum"} if row.probe is None else None
 
     def step(self) -> float | None:
-        waits = []
+        assert self.fetcher is not None
+        waits = [self.fetcher.step(self.clock.ms)]
         for row in stores.destinations(self.conn):
             self.workers[row.uri].row = row
             waits.append(self.workers[row.uri].step(self.clock.ms))
@@ -189,7 +247,8 @@ class Rig:
         while True:
             self.woken.clear()
             wait = self.step()
-            busy = sum(w.busy for w in self.workers.values())
+            assert self.fetcher is not None
+            busy = sum(w.busy for w in self.workers.values()) + self.fetcher.busy
             idle = idle + 1 if busy <= most and (wait is None or wait > GATHER_MS) else 0
             if idle > (1 if most == 0 else 20):
                 return wait
