@@ -22,6 +22,8 @@ from typing import Any, Literal, Protocol
 
 from lading_catalog.errors import Error
 
+OWN_MAX_BYTES = 64 << 10  # of what `read` reads
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:
@@ -75,7 +77,7 @@ class Probe:
 
     `facts` every provider sets: `proof` ("checksum": a wrong declared checksum is refused; "digest": the store computes
     a digest itself; "read": neither, so each object is read back), `algorithm` (of that proof), `round_trip_s`,
-    `clock_offset_s` (None if unknown).
+    `clock_offset_s` (None if unknown), `versioned` (a DELETE leaves the old version there).
     """
 
     facts: Mapping[str, Any]
@@ -87,6 +89,10 @@ class Store(Protocol):
     """
 
     uri: str
+
+    @property
+    def clock_offset_s(self) -> float | None:
+        """How far the store's clock was ahead of ours at its last answer; None if it has told no time yet."""
 
     def put(self, key: str, upload: Upload) -> Proof:
         """Store the whole object under `key` or nothing, and return the proof that it is whole. Storing the same bytes
@@ -100,8 +106,16 @@ class Store(Protocol):
 
     def stat(self, key: str) -> Stat: ...
 
-    def delete(self, keys: Sequence[str]) -> dict[str, Error]:
-        """Delete; absent is success. Returns what failed, by key; empty means that all are gone."""
+    def delete(self, keys: Sequence[str], *, versions: bool = False) -> dict[str, Error]:
+        """Delete; absent is success. Returns what failed, by key; empty means that all are gone. `versions`: of these keys, and of no
+        others, the older versions too, where the store keeps such."""
+
+    def read(self, key: str) -> bytes | None:
+        """A small object of our own (`.lading/…`), whole; None only where the store definitely says that there is none. Every doubt
+        raises. One request."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Store a small object of our own, in the place of what is there; whole or not at all. One request."""
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """All objects whose key begins with `prefix`, in key order, in pages. An error or a short page raises: never a

@@ -16,9 +16,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
-from lading_catalog.durable import FOLDER_FLAGS, open_folder, publish, sync_file, write_all
+from lading_catalog.durable import FOLDER_FLAGS, open_folder, publish, sync_file, sync_folder, write_all
 from lading_catalog.errors import Damaged, Error, Missing, Refused, Unavailable
-from ladingd.stores.base import Entry, Probe, Proof, Stat, Upload
+from ladingd.stores.base import OWN_MAX_BYTES, Entry, Probe, Proof, Stat, Upload
 from ladingd.stores.directory_files import delete_file, regular_file, sync_existing, unlink_quietly, walk
 from ladingd.stores.directory_tmp import TMP_FOLDER, new_name, sweep
 from ladingd.stores.errnos import translate
@@ -37,6 +37,7 @@ class DirectoryStore:
         self.uri = uri
         self.marker = marker
         self._root = os.path.realpath(root)
+        self.clock_offset_s: float | None = None  # of the machine that keeps the files' times, as of the last `write`
 
     @contextlib.contextmanager
     def _opened(self, what: str, *, missing: bool = False) -> Iterator[int]:
@@ -132,7 +133,38 @@ class DirectoryStore:
         with self._opened(f"stat {key}", missing=True) as root_fd, self._object(root_fd, key) as fd:
             return Stat(size_bytes=os.fstat(fd).st_size)
 
-    def delete(self, keys: Sequence[str]) -> dict[str, Error]:
+    def read(self, key: str) -> bytes | None:
+        if self.marker is None:
+            raise Unavailable(f"{self.uri}: nobody has looked yet which disk this is", uri=self.uri)
+        try:
+            with self._opened(f"read {key}", missing=True) as root_fd, self._object(root_fd, key) as fd:
+                data = os.read(fd, OWN_MAX_BYTES + 1)
+        except Missing:
+            return None
+        if len(data) > OWN_MAX_BYTES:
+            raise Damaged(f"{self.uri}{key} is longer than anything of ours", key=key)
+        return data
+
+    def write(self, key: str, data: bytes) -> None:
+        *folders, name = self._segments(key)
+        with self._opened(f"write {key}") as root_fd, contextlib.ExitStack() as stack:
+            tmp_fd = open_folder(root_fd, TMP_FOLDER, create=True)
+            stack.callback(os.close, tmp_fd)
+            folder_fd = open_folder(root_fd, folders, create=True)
+            stack.callback(os.close, folder_fd)
+            tmp_name = new_name()
+            stack.callback(unlink_quietly, tmp_name, tmp_fd)
+            fd = os.open(tmp_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=tmp_fd)
+            try:
+                write_all(fd, data)
+                sync_file(fd)
+                self.clock_offset_s = os.fstat(fd).st_mtime - time.time()
+            finally:
+                os.close(fd)
+            os.replace(tmp_name, name, src_dir_fd=tmp_fd, dst_dir_fd=folder_fd)
+            sync_folder(folder_fd)
+
+    def delete(self, keys: Sequence[str], *, versions: bool = False) -> dict[str, Error]:
         failed: dict[str, Error] = {}
         for key in keys:
             try:
@@ -174,7 +206,7 @@ class DirectoryStore:
         if not whole or not listed or any(self.entries(key)):
             raise Damaged(f"{self.uri}: it did not keep, list and delete what was written to it", uri=self.uri)
         facts = {"proof": "read", "algorithm": "sha256", "marker": marker}
-        return Probe({**facts, "round_trip_s": round_trip_s, "clock_offset_s": None})
+        return Probe({**facts, "round_trip_s": round_trip_s, "clock_offset_s": None, "versioned": False})
 
     def close(self) -> None:
         pass

@@ -8,13 +8,14 @@ back.
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from boto3.s3.transfer import TransferConfig
 
 from lading_catalog.errors import Damaged, Error, Missing, Refused, Unavailable
-from ladingd.stores.base import Entry, Probe, Proof, Stat, Upload
+from ladingd.stores.base import OWN_MAX_BYTES, Entry, Probe, Proof, Stat, Upload
 from ladingd.stores.keys import check_key
 from ladingd.stores.s3_client import Addressing, ClientOptions, Requests
 from ladingd.stores.s3_delete import Deleter
@@ -24,6 +25,7 @@ from ladingd.stores.s3_headers import content_type, metadata
 from ladingd.stores.s3_list import entries
 from ladingd.stores.s3_probe import probe
 from ladingd.stores.s3_small import SmallPut
+from ladingd.stores.s3_versions import remove as remove_versions
 from ladingd.stores.source import SourceReader, drain, open_source
 
 SMALL_BYTES = 8 << 20
@@ -164,8 +166,32 @@ class S3Store:
         self._s3.call("GetObject", key, Range="bytes=0-0")["Body"].close()
         raise Unavailable(f"{self.uri}{key}: HEAD says it is missing, GET has it", key=key)
 
-    def delete(self, keys: Sequence[str]) -> dict[str, Error]:
-        return self._deleter.delete(keys)
+    @property
+    def clock_offset_s(self) -> float | None:
+        return self._s3.clock_offset_s
+
+    def delete(self, keys: Sequence[str], *, versions: bool = False) -> dict[str, Error]:
+        failed = self._deleter.delete(keys)
+        return failed | remove_versions(self._s3, [key for key in keys if key not in failed]) if versions else failed
+
+    def read(self, key: str) -> bytes | None:
+        check_key(key)
+        try:
+            data = b"".join(self._s3.body(key))
+        except Missing:
+            return None
+        if len(data) > OWN_MAX_BYTES:
+            raise Damaged(f"{self.uri}{key} is {len(data)} bytes long, and none of ours is", key=key)
+        return data
+
+    def write(self, key: str, data: bytes) -> None:
+        check_key(key)
+        headers: dict[str, Any] = {"ContentType": "application/json"}
+        if self._facts.checksum:
+            headers |= {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": base64.b64encode(hashlib.sha256(data).digest()).decode()}
+        elif self._facts.content_md5:
+            headers["ContentMD5"] = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        self._s3.call("PutObject", key, Body=data, **headers)
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         return entries(self._s3, prefix, self._page_size)

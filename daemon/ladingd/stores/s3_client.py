@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from botocore.config import Config
 from botocore.handlers import add_expect_header
 from botocore.loaders import create_loader
 
+from ladingd.stores.s3_clock import offset_s
 from ladingd.stores.s3_errors import FOREIGN, translate
 
 Addressing = Literal["auto", "path", "virtual"]
@@ -24,6 +26,7 @@ _METHODS = {
     "DeleteObject": "delete_object",
     "DeleteObjects": "delete_objects",
     "ListObjectsV2": "list_objects_v2",
+    "ListObjectVersions": "list_object_versions",
 }
 
 
@@ -96,6 +99,7 @@ class Requests:
         self.prefix = prefix
         self.options = options
         self.session: Any = None
+        self.clock_offset_s: float | None = None  # as of the last answer
         self._client: Any = None
 
     def client(self) -> Any:
@@ -115,11 +119,19 @@ class Requests:
         """
         if key is not None:
             parameters["Key"] = self.prefix + key
+        began_s = time.time()
         try:
             reply: dict[str, Any] = getattr(self.client(), _METHODS[operation])(Bucket=self.bucket, **parameters)
         except FOREIGN as e:
+            self._note_time(getattr(e, "response", None) or {}, began_s)
             raise translate(e, operation, self.uri, key) from None
+        self._note_time(reply, began_s)
         return reply
+
+    def _note_time(self, reply: dict[str, Any], began_s: float) -> None:
+        headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        if (found := offset_s(headers, began_s, time.time())) is not None:
+            self.clock_offset_s = found
 
     def body(self, key: str, offset: int = 0) -> Iterator[bytes]:
         """The object's bytes from `offset` on; also from a store that answers a range with the whole object."""

@@ -42,8 +42,8 @@ class Deleter:
             return self._singles(keys)
         prefix = self._s3.prefix
         objects = [{"Key": prefix + key} for key in keys]
-        try:
-            reply = self._s3.call("DeleteObjects", Delete={"Objects": objects, "Quiet": True})
+        try:  # (not Quiet: what answers 200 and names nothing has deleted nothing that we know of)
+            reply = self._s3.call("DeleteObjects", Delete={"Objects": objects, "Quiet": False})
         except Refused as e:
             if e.about.get("code") in NOT_UNDERSTOOD or e.about.get("status") in (405, 411, 501):
                 self._batches = False
@@ -58,7 +58,9 @@ class Deleter:
                 failed[key] = from_code(code, 200, "DeleteObjects", self._s3.uri, key)
         if strange := failed.keys() - set(keys):  # an error that names none of ours may concern any of them
             return {key: failed.get(key, failed[next(iter(strange))]) for key in keys}
-        return failed
+        named = {item.get("Key", "")[len(prefix) :] for item in reply.get("Deleted", [])}
+        unnamed = [key for key in keys if key not in named and key not in failed]
+        return failed | self._singles(unnamed)
 
     def _singles(self, keys: Sequence[str]) -> dict[str, Error]:
         failed: dict[str, Error] = {}

@@ -102,7 +102,9 @@ PERMISSIONS = {
     "HeadObject": "s3:GetObject (and s3:ListBucket, without which a missing object looks forbidden)",
     "DeleteObject": "s3:DeleteObject",
     "DeleteObjects": "s3:DeleteObject",
+    "DeleteObjectVersion": "s3:DeleteObjectVersion",
     "ListObjectsV2": "s3:ListBucket",
+    "ListObjectVersions": "s3:ListBucketVersions",
 }
 
 _SAYS: dict[Kind, str] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import email.utils
 import hashlib
 import secrets
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from lading_catalog.errors import Damaged, Error, Missing, Refused, Unavailable
 from ladingd.stores.s3_client import Requests
+from ladingd.stores.s3_clock import offset_s
 from ladingd.stores.s3_facts import etag_digest
 from ladingd.stores.s3_list import entries
 
@@ -57,7 +57,8 @@ def probe(s3: Requests) -> dict[str, Any]:
         "ranges": "ContentRange" in ranges,
         "list": listed,
         "round_trip_s": round_trip_s,
-        "clock_offset_s": _clock_offset_s(plain, start_unix + round_trip_s / 2),
+        "clock_offset_s": offset_s(plain["ResponseMetadata"]["HTTPHeaders"], start_unix, start_unix + round_trip_s),
+        "versioned": plain.get("VersionId", "null") != "null",
     }
 
 
@@ -118,12 +119,3 @@ def _check_gone(s3: Requests, key: str, listed: str) -> None:
             return
         raise
     raise Unavailable(f"{s3.uri} answered a delete and kept the object", uri=s3.uri)
-
-
-def _clock_offset_s(reply: dict[str, Any], now: float) -> float | None:
-    """How far the store's clock is ahead of ours, within a second. None if it tells no time."""
-    date = reply["ResponseMetadata"]["HTTPHeaders"].get("date", "")
-    try:
-        return round(email.utils.parsedate_to_datetime(date).timestamp() + 0.5 - now, 3)
-    except ValueError:
-        return None

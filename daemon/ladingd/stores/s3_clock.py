@@ -1,0 +1,16 @@
+"""How far a store's clock is ahead of ours, by the Date of its answers."""
+
+from __future__ import annotations
+
+import email.utils
+from collections.abc import Mapping
+
+
+def offset_s(headers: Mapping[str, str], began_s: float, ended_s: float) -> float | None:
+    """Seconds, within one, from the headers of an answer (lower-case names) and the wall times between which it came; None if it tells
+    no time."""
+    try:
+        told = email.utils.parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except ValueError:
+        return None
+    return round(told + 0.5 - (began_s + ended_s) / 2, 3)
