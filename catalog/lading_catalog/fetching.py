@@ -26,9 +26,11 @@ COPY_WAITS_MS = 60_000  # a copy that waits for its bytes to come here; their ar
 
 @dataclass(slots=True)
 class Here:
-    """What the catalog says of an object's copy on this disk: `state` None is no live replica. `error`: of the last attempt."""
+    """What the catalog says of an object's copy on this disk: `state` None is no live replica. `error`: of the last attempt. `media_n`:
+    how many media have it."""
 
     object_id: int
+    media_n: int
     sha256: bytes
     size_bytes: int
     replica_id: int | None
@@ -56,8 +58,8 @@ class Here:
 
 
 _HERE = (
-    "SELECT o.id, o.sha256, o.size_bytes, r.id, r.state, r.key, r.inode, r.mtime_ns, r.attempts, r.due_at_ms, r.error_code, r.error,"
-    " r.hint FROM {} LEFT JOIN replica r ON r.object_id = o.id AND r.store_id = 0 AND r.state IN ('wanted', 'copying', 'present')"
+    "SELECT o.id, o.media_n, o.sha256, o.size_bytes, r.id, r.state, r.key, r.inode, r.mtime_ns, r.attempts, r.due_at_ms, r.error_code,"
+    " r.error, r.hint FROM {} LEFT JOIN replica r ON r.object_id = o.id AND r.store_id = 0 AND r.state IN ('wanted', 'copying', 'present')"
 )
 _OF_MEDIUM = _HERE.format("medium m CROSS JOIN object o ON o.id = m.object_id") + " WHERE m.ulid = ?"
 _OF_OBJECTS = _HERE.format("json_each(?) j CROSS JOIN object o ON o.id = j.value")

@@ -6,23 +6,26 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from lading.batch import Batch, Destinations, PutOptions, uris
 from lading.intake import Source
 from lading.medium import Medium, Receipt, receipt_of
 from lading.recording import Recorder
 from lading.sweeps import Sweeps
-from lading_catalog import doorbell, finding, localstore, lock, media, shapes, stores, tables
+from lading_catalog import doorbell, finding, lock, media, shapes, stores, tables
 from lading_catalog import why as reasons
 from lading_catalog.config import Config, load
 from lading_catalog.connection import open_catalog
 from lading_catalog.errors import NoDaemon, NotFound, NotSafeYet
 from lading_catalog.query import query as run_query
 from lading_catalog.status import Daemon, Limits, disk_free, status
+
+if TYPE_CHECKING:
+    from lading.fetch import FetchResult
 
 _POLL_S = (0.02, 0.25)  # how often a wait looks, at first and at most
 _NO_DAEMON_S = 10.0  # a wait without time-out gives a daemon that restarts this long
@@ -233,6 +236,34 @@ class Catalog:
             left += finding.open_ones(self._conn, part)
         return left
 
+    # -- fetch -----------------------------------------------------------------------------------------------------------------
+
+    def fetch(
+        self,
+        which: Iterable[Medium] | None = None,
+        *,
+        table: str | None = None,
+        timeout: float | None = None,
+        progress: Callable[[FetchResult, Medium], None] | None = None,
+    ) -> FetchResult:
+        """Bring the copies of many media, or of a whole table, to this disk. What cannot be brought is in the result, with why; the
+        others go on. `timeout` in seconds, for all of it. `progress(result so far, medium)` is called as each is decided. Raises NoDaemon
+        where none runs and none that only fetches can be started; NotFound for the table."""
+        from lading.fetch import FetchResult, each
+
+        result = FetchResult()
+        for medium, fetched, error in each(self, self.media(table=table) if which is None else which, timeout):
+            if error is not None:
+                result.failed.append((medium, error))
+            elif fetched:
+                result.fetched += 1
+                result.size_bytes += medium.size_bytes
+            else:
+                result.here += 1
+            if progress is not None:
+                progress(result, medium)
+        return result
+
     # -- tables, destinations --------------------------------------------------------------------------------------------------
 
     def set_destination(self, table: str, column: str, destination: Destinations) -> int:
@@ -271,22 +302,6 @@ class Catalog:
     def _why(self, ulid: str) -> shapes.Json:
         with self._lock:
             return reasons.why(self._conn, self.home, ulid, self.daemon().running)
-
-    def _local_copy(self, ulid: str) -> Path | None:
-        """Its copy on this disk, if that is what was put: the same file as when it was hashed, else hashed again (a home that was copied
-        or restored has other inodes; the new ones are noted). None if it is gone or other bytes."""
-        with self._lock:
-            copy = media.local_copy(self._conn, bytes.fromhex(self._shape(ulid)["sha256"]))
-        if copy is None:
-            return None
-        replica_id, key, size_bytes, inode, mtime_ns = copy
-        if not localstore.matches(self.home, key, size_bytes, inode, mtime_ns):
-            found = localstore.hashed(self.home, key)
-            if found is None or found.sha256.hex() != self._shape(ulid)["sha256"]:
-                return None
-            with self._lock, self._conn.writing(durable=False):
-                media.note_file(self._conn, replica_id, found)
-        return self.home / key
 
     def _pin(self, ulid: str, pinned: bool) -> None:
         with self._lock, self._conn.writing():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from lading_catalog.errors import Damaged, Missing
+from lading import reading
 from lading_catalog.shapes import Json
 
 if TYPE_CHECKING:
@@ -151,23 +150,28 @@ class Medium:
         return self._catalog.wait([self], timeout=timeout)
 
     @contextmanager
-    def local(self) -> Iterator[Path]:
-        """The path of its copy on this disk, which is still the file that was hashed (inode, size and time), or was hashed again now. Do
-        not write to it. Raises Missing, Damaged."""
-        self.refresh()
-        if self.shape["path"] is None:
-            raise Missing(f"{self.name} has no copy on this disk.", hint=f"lading show {self.id}", id=self.id)
-        path = self._catalog._local_copy(self._ulid)
-        if path is None:
-            raise Damaged(
-                f"The copy of {self.name} on this disk has been changed or removed.", hint=f"lading why {self.id}", id=self.id
-            )
-        yield path
+    def local(self, timeout: float | None = None) -> Iterator[Path]:
+        """The path of its copy on this disk; fetched if it is not there, and not evicted before the end of the `with`. Do not write to it.
 
-    def open(self) -> BinaryIO:
-        """Its bytes, as a binary file for reading."""
-        with self.local() as path:
-            return builtins.open(path, "rb", opener=_no_follow)
+        It has the catalogued SHA-256: it is the file that was hashed (inode, size and time), or was hashed again now. A fetch waits as
+        long as a daemon works on it (one that only fetches is started where none runs), or `timeout` seconds. Raises Missing, Damaged,
+        Unavailable, Refused, Full, Archived: what the attempt to fetch it ended with; NotFound, NoDaemon."""
+        fd, here = reading.lease(self._catalog, self._ulid, timeout)
+        try:
+            yield self._catalog.home / here.key
+        finally:
+            os.close(fd)
+
+    def open(self, timeout: float | None = None) -> BinaryIO:
+        """Its bytes, as a binary file for reading, which is not evicted before it is closed. Fetched if need be: a large one can be read
+        while it comes; its end is only handed out once all of it was found whole. Errors as with `local`, then also while reading."""
+        return reading.opened(self._catalog, self._ulid, timeout)
+
+    def fetch(self, timeout: float | None = None) -> Medium:
+        """Bring its copy to this disk, if it is not there. Errors as with `local`."""
+        fd, _ = reading.lease(self._catalog, self._ulid, timeout)
+        os.close(fd)
+        return self.refresh()
 
     def pin(self) -> None:
         """Keep its copy on this disk until `unpin`."""
@@ -179,7 +183,3 @@ class Medium:
     def delete(self) -> None:
         """Delete the medium. Copies that nothing else needs get a tombstone; this version removes none of them yet."""
         self._catalog._delete(self._ulid)
-
-
-def _no_follow(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
