@@ -22,6 +22,12 @@ _WINDOW = 500  # objects on their way for one call
 _SLICE = 100  # wants a transaction: a few milliseconds
 
 
+class TooLate(Unavailable, TimeoutError):
+    """A wait for a fetch ended before it had come; it goes on without."""
+
+    urn, title, status, exit_code = "not-here-yet", "Not here yet", 504, 4
+
+
 @dataclass
 class FetchResult:
     """What became of a fetch of many. `fetched` were brought, `here` were here already; `failed` names the others and why."""
@@ -123,7 +129,7 @@ class Waiting:
     def _late(self) -> dict[int, Error | None]:
         if self._deadline is None or time.monotonic() < self._deadline:
             return {}
-        error = Unavailable(f"It is not here after {self._timeout_s:g} s.", hint="It is still being fetched; ask again later.")
+        error = TooLate(f"It is not here after {self._timeout_s:g} s.", hint="It is still being fetched; ask again later.")
         late: dict[int, Error | None] = dict.fromkeys(self._asked, error)
         self._asked.clear()
         return late

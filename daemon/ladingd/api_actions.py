@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 import lading
+from lading.fetch import TooLate
+from lading_catalog.errors import BadRequest
 from ladingd.reply import reply
+
+WAIT_MAX_S = 300.0
+WAITS_AT_MOST = 16  # of the 40 helper threads
 
 
 class Actions:
@@ -15,6 +23,7 @@ class Actions:
 
     def __init__(self, catalog: lading.Catalog) -> None:
         self._catalog = catalog
+        self._waits = threading.BoundedSemaphore(WAITS_AT_MOST)
 
     def _medium(self, request: Request) -> lading.Medium:
         return self._catalog.medium(request.path_params["id"])
@@ -35,9 +44,30 @@ class Actions:
         """lading.plan/1: a sweep that stopped at the cap is carried out."""
         return reply(self._catalog.sweeps.confirm(request.path_params["plan"]))
 
+    def fetch(self, request: Request) -> Response:
+        """Bring its copy to this disk: lading.media/1, with 202 while it is on its way and 200 once it is here. Query: wait (seconds, at
+        most 300): answer when it is here, or with what went wrong."""
+        medium = self._medium(request)
+        wait_s = _seconds(request.query_params.get("wait", "0"))
+        waits = wait_s > 0 and self._waits.acquire(blocking=False)  # else it would be the last helper thread that waits
+        try:
+            with contextlib.suppress(TooLate):
+                medium.fetch(timeout=wait_s if waits else 0)
+        finally:
+            if waits:
+                self._waits.release()
+        return reply(medium.refresh().shape, 200 if medium.cached else 202)
+
     def table(self) -> list[Route]:
         return [
             Route("/v1/sweep/{plan}/confirm", self.confirm_sweep, methods=["POST"]),
+            Route("/v1/media/{id:path}/fetch", self.fetch, methods=["POST"]),
             Route("/v1/media/{id:path}/pin", self.pin, methods=["POST"]),
             Route("/v1/media/{id:path}/unpin", self.unpin, methods=["POST"]),
         ]
+
+
+def _seconds(text: str) -> float:
+    if not text.replace(".", "", 1).isdecimal() or len(text) > 18:
+        raise BadRequest(f"wait is a number of seconds, not {text[:40]!r}.")
+    return min(float(text), WAIT_MAX_S)

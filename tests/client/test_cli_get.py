@@ -119,9 +119,10 @@ def test_folders_that_cannot_be_made(cli: Cli) -> None:
     assert "is there already" in cli.run("get", id_, "-o", "plain", code=1).err
 
 
-def test_not_on_this_disk_is_said(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_nowhere_is_said(cli: Cli) -> None:
     (id_,) = cli.put("a")
-    monkeypatch.setattr("lading.medium.Medium.cached", False)
-    done = cli.run("get", id_, code=1)
-    assert "has no copy on this disk" in done.err
-    assert f"lading show {id_}" in done.err
+    with lading.open(cli.home) as cat, cat._conn.writing():
+        cat._conn.run("UPDATE replica SET state = 'damaged'")
+    done = cli.run("get", id_, "-o", "out", code=1)
+    assert "a cannot be fetched: There is no copy to fetch, here or elsewhere" in done.err
+    assert os.listdir(cli.place / "out") == []

@@ -141,6 +141,26 @@ def test_pin_and_unpin(served: Served) -> None:
     assert daemon.request("POST", f"/v1/media/{medium.id}")[0] == 405
 
 
+def test_fetch(served: Served) -> None:
+    daemon, cat = served
+    medium = cat.medium("s4")
+    status, _, body = daemon.request("POST", f"/v1/media/{medium.id}/fetch")
+    assert (status, json.loads(body)) == (200, medium.refresh().shape), "here already"
+    path = Path(medium.shape["path"])
+    path.rename(path.with_suffix(".away"))
+    assert daemon.request("POST", f"/v1/media/{medium.id}/fetch")[0] == 202
+    status, _, body = daemon.request("POST", f"/v1/media/{medium.id}/fetch?wait=20")
+    assert (status, json.loads(body)["cached"]) == (200, True)
+    assert Path(medium.refresh().shape["path"]).read_bytes() == b"s4"
+    assert medium.shape["path"] != str(path)
+    here = cat.medium("l5")
+    Path(here.shape["path"]).unlink()
+    status, _, body = daemon.request("POST", f"/v1/media/{here.id}/fetch?wait=20")
+    assert (status, json.loads(body)["type"]) == (502, "urn:lading:damaged")
+    assert daemon.request("POST", f"/v1/media/{medium.id}/fetch?wait=soon")[0] == 400
+    assert daemon.request("POST", "/v1/media/nobody/fetch")[0] == 404
+
+
 def test_curl(served: Served) -> None:
     daemon = served[0]
     done = subprocess.run(

@@ -58,13 +58,10 @@ class App:
         return lading.open(config=settings, make=False)
 
     def environment(self) -> dict[str, str]:
-        """For a process of ours that shall see the same home and configuration. Naming the home alone would make it look for the
-        configuration there."""
-        settings = self.settings()
-        found = {**os.environ, "LADING_HOME": settings.home}
-        if os.path.lexists(settings.path):
-            found["LADING_CONFIG"] = settings.path
-        return found
+        """For a process of ours that shall see the same home and configuration."""
+        from lading.helper import environment
+
+        return environment(self.settings())
 
 
 def _keep_home(context: click.Context, _: click.Parameter, value: str | None) -> None:

@@ -1,4 +1,4 @@
-"""`lading get`: copies out of the local store, verified on the way, never over something that is there."""
+"""`lading get`: copies out of the local store, fetched if need be, verified on the way, never over something that is there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CHUNK_BYTES = 1 << 20
 @click.option("-o", "--output", metavar="DIR", default=".", help="Below this folder, which is made if need be (here).")
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 def get(app: App, what: tuple[str, ...], output: str, force: bool) -> int:
-    """Copy media out, under their names, with the folders in them, below DIR.
+    """Copy media out, under their names, with the folders in them, below DIR. What is not on this disk is fetched first.
 
     The SHA-256 is checked while copying, and a file appears whole or not at all. Prints the paths that were written.
     """
@@ -62,15 +62,9 @@ def segments(name: str, instead: str) -> list[str]:
 
 
 def copy_out(medium: Medium, output: str, force: bool) -> str:
-    """The path that was written. Raises Missing (no local copy), Damaged, Error."""
+    """The path that was written. Raises what fetching it raises (Medium.open), Damaged, Error."""
     if medium.state == "deleted":
         raise Missing(f"{printable(medium.name)} was deleted ({words.relative(medium.shape['deleted_at'])}).", id=medium.id)
-    if not medium.cached:
-        raise Missing(
-            f"{printable(medium.name)} has no copy on this disk, and get does not fetch from destinations yet.",
-            hint=f"Where it is: lading show {medium.id}",
-            id=medium.id,
-        )
     *folders, last = segments(medium.name, medium.id)
     path = os.path.join(output, *folders, last)
     try:

@@ -17,7 +17,7 @@ from lading_catalog.errors import ConfigError, Error
 
 # Command → where it is; a module is imported when its command is used. In the order in which help lists them.
 COMMANDS = {
-    "put": "put:put", "get": "get:get", "ls": "find:ls", "show": "find:show",
+    "put": "put:put", "get": "get:get", "fetch": "fetch:fetch", "ls": "find:ls", "show": "find:show",
     "status": "status:status", "why": "why:why", "safe": "safe:safe", "wait": "wait:wait",
     "rm": "media:rm", "pin": "media:pin", "unpin": "media:unpin",
     "sweep": "sweep:sweep", "table": "table:table", "destination": "destination:destination", "sql": "sql:sql",
