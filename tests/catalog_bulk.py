@@ -9,7 +9,7 @@ URI = "file:///bulk/"
 
 # One object that is safe in one destination and cached here, with what it leaves in the journal. :n of them, ids above :base.
 _EACH = {
-    "object": "SELECT :base + i, randomblob(32), 1000 + i % 5000, 1, 1, 0, 2, 1, 1, 0, 'safe' FROM n",
+    "object (id, sha256, size_bytes, media_n, routed_n, pins_n, copies_n, need_n, safe_n, blocked_n, state)": "SELECT :base + i, randomblob(32), 1000 + i % 5000, 1, 1, 0, 2, 1, 1, 0, 'safe' FROM n",
     "row": "SELECT :base + i, :tbl, printf('01BXXXRRW%017d', i), NULL FROM n",
     "medium": "SELECT :base + i, printf('01BXXXMED%017d', i), :base + i, :col, :base + i, :set, 0, 1, 0, printf('IMG_%08d.jpg', i),"
     " 'image/jpeg', 1700000000000 + i, 1600000000000 + i FROM n",

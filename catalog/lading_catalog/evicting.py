@@ -155,7 +155,16 @@ def used(conn: Connection, moves: Iterable[tuple[int, int, bool]]) -> None:
 def ask(conn: Connection, replica_id: int) -> None:
     """Somebody wants this copy to go: it is the daemon's next, whatever the budget says."""
     conn.run(
-        "UPDATE replica SET used_at_ms = ?, reused = 0 WHERE id = ? AND store_id = 0 AND state = 'present'", (ASKED_MS, replica_id)
+        "UPDATE replica SET used_at_ms = ?, reused = 0 WHERE id = ? AND store_id = 0 AND state = 'present'",
+        (ASKED_MS, replica_id),
+    )
+
+
+def asked(conn: Connection) -> bool:
+    """Whether somebody waits for a copy to go."""
+    return (
+        conn.one("SELECT 1 FROM replica WHERE hold = 'evictable' AND reused = 0 AND used_at_ms = ? LIMIT 1", (ASKED_MS,))
+        is not None
     )
 
 

@@ -136,7 +136,8 @@ def _local_replica(conn: Connection, object_id: int, item: NewMedium, file_match
             conn.run("UPDATE replica SET state = 'wanted' WHERE id = ?", (replica_id,))
         conn.run("UPDATE replica SET state = ? WHERE id = ?", ("damaged" if state == "present" else "dropping", replica_id))
     conn.run(
-        "INSERT INTO replica (object_id, store_id, key, state, inode, mtime_ns, used_at_ms) VALUES (?, 0, ?, 'present', ?, ?, ?)",
+        "INSERT INTO replica (object_id, store_id, key, state, inode, mtime_ns, used_at_ms, verified_at_ms)"
+        " VALUES (?1, 0, ?2, 'present', ?3, ?4, ?5, ?5)",
         (object_id, item.file.key, item.file.inode, item.file.mtime_ns, conn.now_ms()),
     )
     return True

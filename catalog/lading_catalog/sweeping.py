@@ -91,7 +91,8 @@ def how_many(conn: Connection, store_id: int, upto_clock_ms: int) -> tuple[int, 
     """(how many copies, of how many bytes) are due in a store; counts up to LOOK_MAX. Copies that were never sent do not count."""
     found = conn.one(
         "SELECT count(*), coalesce(sum(size_bytes), 0) FROM (SELECT o.size_bytes FROM tombstone t"
-        " CROSS JOIN replica r ON r.id = t.replica_id CROSS JOIN object o ON o.id = r.object_id WHERE t.store_id = ? AND t.seen_clock_ms IS NOT NULL AND t.seen_clock_ms <= ?"
+        " CROSS JOIN replica r ON r.id = t.replica_id CROSS JOIN object o ON o.id = r.object_id"
+        " WHERE t.store_id = ? AND t.seen_clock_ms IS NOT NULL AND t.seen_clock_ms <= ?"
         " AND r.state IN ('wanted', 'present', 'damaged') AND r.need_n = 0 AND r.attempts + (r.state <> 'wanted') > 0 LIMIT ?)",
         (store_id, upto_clock_ms, LOOK_MAX),
     )

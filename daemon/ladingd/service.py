@@ -27,12 +27,18 @@ from lading_catalog.config import Config, without_effect
 from lading_catalog.connection import CATALOG_FILE, Connection, open_catalog, refuse_bad_place
 from lading_catalog.errors import CatalogError, CatalogUpgraded
 from lading_catalog.lock import DaemonLock
-from ladingd import bell, destinations
+from lading_catalog.status import disk_free
+from lading_catalog.stores import StoreRow
+from ladingd import bell
+from ladingd.cache_policy import Limits
 from ladingd.cap import Cap
 from ladingd.catalog_clock import CatalogClock
 from ladingd.notify import notify, watchdog_s
 from ladingd.open_stores import OpenStores
 from ladingd.pace import Pace
+from ladingd.rechecks import Rechecks
+from ladingd.stores.base import Store
+from ladingd.workers.evict import Evictor
 from ladingd.workers.fetch import Fetcher
 from ladingd.workers.graves import Graves
 from ladingd.workers.keep import Keeper
@@ -49,6 +55,7 @@ LOOK_EVERY_S = 5.0  # the safety net behind the doorbell: a look at data_version
 DRAIN_S = 7.0  # a stop lets transfers finish for so long; the rest is re-queued
 LIVE_AGAIN_S = 5.0
 LINGER_S = 2.0  # one that only fetches stays so long when there is nothing more to fetch
+SOON_MS = 1_000
 _NEVER_AUTOCHECKPOINT = 0
 
 
@@ -74,6 +81,7 @@ class Service:
         self._sweepers: dict[int, Sweeper] = {}
         self._was_ready = False
         self._idle_since = time.monotonic()
+        self._owed = True  # whether the last steps left something to do soon
 
     def stop(self) -> None:
         self._stopping.set()
@@ -184,6 +192,22 @@ class Service:
         self._planner = Planner(self._conn, self._pace)
         self._clock = CatalogClock(clock.read(self._conn), self._conn.now_ms())
         self._graves = Graves(self._conn, self._pace, self.home, self._clock, self._rules.grace_ms)
+        self._rechecks = Rechecks(self._conn, self._pace, self._stores.reading, self.wake)
+        self._evictor = Evictor(
+            self._conn, self._pace, self.home, self._cache_limits(), int(self.config.proof_max_age_s * 1000), self._rechecks,
+            free_bytes=lambda: disk_free(self.home)[0],
+        )  # fmt: skip
+
+    def _cache_limits(self) -> Limits:
+        """Of the disk as large as it is now."""
+        total = disk_free(self.home)[1]
+        config = self.config
+        return Limits(
+            config.cache_size_bytes(total),
+            config.cache_low_bytes(total),
+            config.min_free_bytes(total),
+            int(config.evict_after_s * 1000),
+        )
 
     def _sweep_rules(self, conn: Connection) -> Rules:
         """What deletes go by. A catalog whose file is another one than last time was copied or restored: it has to be adopted first."""
@@ -203,6 +227,8 @@ class Service:
     def _end(self) -> None:
         self._fetcher.requeue_rest()
         self._fetcher.close()
+        if not self._fetch_only:
+            self._rechecks.close()
         for sweeper in self._sweepers.values():
             sweeper.close()
         for replicator in self._replicators.values():
@@ -241,7 +267,7 @@ class Service:
                 version = now_version
                 wait_ms = self._steps()
                 due_at = time.monotonic() + (wait_ms / 1000 if wait_ms is not None else float("inf"))
-            if self._exit_when_idle and self._idle(due_at == float("inf")):
+            if self._exit_when_idle and self._idle():
                 self.stop()
             lock.touch()
             if ping_s is not None:
@@ -257,14 +283,14 @@ class Service:
     def _busy_ones(self) -> list[Fetcher | Replicator | Sweeper]:
         return [self._fetcher, *self._replicators.values(), *self._sweepers.values()]
 
-    def _idle(self, nothing_due: bool) -> bool:
+    def _idle(self) -> bool:
         """Whether nothing is owed any more. One that only fetches leaves once nothing was to be fetched for a moment: what failed is tried
         again by the next one, or by a real daemon."""
         now = time.monotonic()
         if self._busy() or (self._fetch_only and self._fetcher.due_in_ms(self._conn.now_ms()) < LINGER_S * 1000):
             self._idle_since = now
             return False
-        return now - self._idle_since >= LINGER_S if self._fetch_only else nothing_due
+        return now - self._idle_since >= LINGER_S if self._fetch_only else not self._owed
 
     def _busy(self) -> int:
         return sum(worker.busy for worker in self._busy_ones())
@@ -273,19 +299,16 @@ class Service:
         """One step of each worker; the shortest of their waits, in ms."""
         now = self._conn.now_ms()
         if self._fetch_only:
-            workers: list[Worker] = [self._fetcher, self._keeper]
+            waits, later = [worker.step(now) for worker in (self._fetcher, self._keeper)], []
         else:
             self._know_destinations()
-            workers = [
-                self._fetcher,
-                self._graves,
-                self._planner,
-                *self._replicators.values(),
-                *self._sweepers.values(),
-                self._keeper,
-            ]
-        waits = [worker.step(now) for worker in workers]
-        return min((w for w in waits if w is not None), default=None)
+            workers: list[Worker] = [self._fetcher, self._planner, *self._replicators.values(), self._keeper]
+            waits = [worker.step(now) for worker in workers]
+            # What goes away has time: a grace of a day is no reason for a daemon to stay that leaves when it is idle.
+            others: list[Worker] = [self._graves, *self._sweepers.values(), self._evictor]
+            later = [worker.step(now) for worker in others]
+        self._owed = any(w is not None for w in waits) or any(w is not None and w < SOON_MS for w in later)
+        return min((w for w in (*waits, *later) if w is not None), default=None)
 
     def _know_destinations(self) -> None:
         """A replicator for each destination; its row as it stands now (another process may have paused or tested it)."""
@@ -300,7 +323,7 @@ class Service:
                 continue
             self._sweepers[row.id] = Sweeper(
                 self._conn, self._pace, self._clock, self._catalog_id, row, self._rules,
-                open_store=lambda row: destinations.opened(self.config, row)[0],
+                open_store=self._to_delete_in,
                 wake=self.wake,
             )  # fmt: skip
             self._replicators[row.id] = Replicator(
@@ -310,6 +333,9 @@ class Service:
                 retry_max_s=self.config.retry_max_s,
                 wake=self.wake,
             )  # fmt: skip
+
+    def _to_delete_in(self, row: StoreRow) -> Store:
+        return self._stores.reading(row) if row.probe is not None else self._stores.opened(row)[0]
 
 
 def run(config: Config, *, exit_when_idle: bool = False, fetch_only: bool = False) -> None:

@@ -3,6 +3,7 @@ virtual machine steps at 1,000 and at 100,000 objects."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import pkgutil
@@ -19,7 +20,23 @@ import lading_catalog
 from catalog_bulk import URI, grow
 from catalog_kit import EPOCH, A, B, Kit, digest
 from lading_catalog import (
-    clock, fetching, finding, journal, localstore, media, ownership, replicas, safety, shapes, status, stores, sweeping, tables, why,
+    cache,
+    clock,
+    evicting,
+    fetching,
+    finding,
+    journal,
+    localstore,
+    media,
+    ownership,
+    replicas,
+    safety,
+    shapes,
+    status,
+    stores,
+    sweeping,
+    tables,
+    why,
 )  # fmt: skip
 from lading_catalog.errors import NotFound, Refused, Unavailable
 
@@ -180,6 +197,7 @@ class Exercise:
         assert do("safety.set_min_copies", lambda: safety.set_min_copies(conn, 1))
         do("safety.review_due", lambda: safety.review_due(conn))
         do("safety.review_step", lambda: safety.review_step(conn, 10))
+        self.evict()
         self.sweep(a, bulk)
         do("journal.note", lambda: journal.note(conn, "daemon.started"))
         do("journal.trimmable", lambda: journal.trimmable(conn, 1_700_000_000_500))
@@ -212,6 +230,40 @@ class Exercise:
         arrived = [fetching.Arrived(here.replica_id, 1, 2)]
         assert do("fetching.confirm", lambda: fetching.confirm(conn, arrived, EPOCH))
 
+    def evict(self) -> None:
+        kit, conn, do, now = self.kit, self.kit.conn, self.do, self.kit.now
+        age = evicting.ProofAge(0, now() + 1_000)
+        chosen = do("evicting.candidates", lambda: evicting.candidates(conn, False, (-1, 0), 3))
+        assert len(chosen) == 3
+        do(
+            "evicting.candidates later",
+            lambda: evicting.candidates(conn, False, (chosen[-1].used_at_ms, chosen[-1].replica_id), 3),
+        )
+        ulid = conn.value("SELECT ulid FROM medium WHERE object_id = ?", (chosen[0].object_id,))
+        assert do("evicting.of_medium", lambda: evicting.of_medium(conn, ulid)) == (chosen[0], "evictable")
+        ids = [c.object_id for c in chosen]
+        assert do("evicting.stale", lambda: evicting.stale(conn, ids, age)) == {}
+        (old,) = do("evicting.stale all", lambda: evicting.stale(conn, ids[:1], evicting.ProofAge(now(), now() + 1_000)))[ids[0]]
+        assert (
+            do("evicting.renew", lambda: evicting.renew(conn, [evicting.Renewed(old.replica_id, "head", "md5", b"x", now())]))
+            == 1
+        )
+        do("evicting.used", lambda: evicting.used(conn, [(chosen[0].replica_id, now(), True)]))
+        do("evicting.ask", lambda: evicting.ask(conn, chosen[1].replica_id))
+        assert do("evicting.asked", lambda: evicting.asked(conn))
+        dropped = do("evicting.drop", lambda: evicting.drop(conn, chosen[2:], age))
+        assert len(dropped) == 1
+        assert do("evicting.forget", lambda: evicting.forget(conn, dropped, now())) == 1
+        do("cache.local_bytes", lambda: cache.local_bytes(conn))
+        do("cache.once_and_evictable_bytes", lambda: cache.once_and_evictable_bytes(conn))
+        do("cache.sha256_of", lambda: cache.sha256_of(conn, ids[0]))
+        do("cache.wanted", lambda: cache.wanted(conn, now()))
+
+        @contextlib.contextmanager
+        def writing(rows: int, durable: bool) -> Iterator[Any]:
+            yield conn
+
+        do("cache.note_wanted", lambda: cache.note_wanted(conn, 5, now(), writing))
 
     def sweep(self, a: int, bulk: int) -> None:
         """Three deleted media: one that may go, one that was never sent, one whose attempt ended without a word."""
@@ -338,7 +390,8 @@ def scans(conn: Any, sql: str) -> set[str]:
 def _nothing(sql: str) -> Any:
     """NULLs for the parameters of a statement: EXPLAIN does not run it."""
     named = re.findall(r"(?<![:\w]):([a-z_0-9]+)", sql)
-    return dict.fromkeys(named) if named else (None,) * sql.count("?")
+    numbered = [int(n) for n in re.findall(r"\?([0-9]+)", sql)]
+    return dict.fromkeys(named) if named else (None,) * (max(numbered) if numbered else sql.count("?"))
 
 
 def test_no_statement_scans_a_table_that_grows(small: Exercise) -> None:

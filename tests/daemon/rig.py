@@ -90,7 +90,15 @@ class FakeStore:
             raise Missing(key)
         return Stat(len(self.objects[key]))
 
-    def delete(self, keys: Sequence[str]) -> dict[str, Error]:
+    clock_offset_s: float | None = None
+
+    def read(self, key: str) -> bytes | None:
+        return self.objects.get(key)
+
+    def write(self, key: str, data: bytes) -> None:
+        self.objects[key] = data
+
+    def delete(self, keys: Sequence[str], *, versions: bool = False) -> dict[str, Error]:
         for key in keys:
             self.objects.pop(key, None)
         return {}
