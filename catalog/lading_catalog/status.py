@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lading_catalog import sweeping
+from lading_catalog import cache, sweeping
 from lading_catalog.connection import Connection
 from lading_catalog.migrate import SCHEMA_VERSION
 from lading_catalog.shapes import Json, when
+from lading_catalog.units import size_text
 from lading_catalog.why import START_DAEMON, ago
 
 PASSING = ("unreachable", "throttled")  # reasons why deletes rest that time mends
@@ -49,21 +50,24 @@ def status(conn: Connection, daemon: Daemon, limits: Limits, disk_free_bytes: in
         }
         destinations = [_destination(row, counters, now) for row in conn.dicts(_DESTINATIONS)]
         deletes = sweeping.outlook(conn, now)
+        wanted_bytes = cache.wanted(conn, now)
         catalog_id = conn.value("SELECT v FROM meta WHERE k = 'catalog_id'")
     local = counters.get((0, "present"), (0, 0))
-    return _shape(now, daemon, limits, disk_free_bytes, (catalog_id, conn.home), media, local, holds, destinations, deletes)
+    return _shape(
+        now, daemon, limits, disk_free_bytes, (catalog_id, conn.home), media, local, holds, destinations, deletes, wanted_bytes
+    )
 
 
 def nothing_yet(now_ms: int, home: Path, daemon: Daemon, limits: Limits, disk_free_bytes: int) -> Json:
     """lading.status/1 of a home that does not exist yet."""
     media = dict.fromkeys(("safe", "pending", "blocked", "local_only", "lost", "deleted"), 0)
     holds = dict.fromkeys(("unsafe", "evictable", "pinned"), (0, 0))
-    return _shape(now_ms, daemon, limits, disk_free_bytes, (None, home), media, (0, 0), holds, [], sweeping.NO_DELETES)
+    return _shape(now_ms, daemon, limits, disk_free_bytes, (None, home), media, (0, 0), holds, [], sweeping.NO_DELETES, None)
 
 
 def _shape(
     now: int, daemon: Daemon, limits: Limits, disk_free_bytes: int, catalog: tuple[str | None, Path], media: dict[str, int],
-    local: tuple[int, int], holds: dict[str, tuple[int, int]], destinations: list[Json], deletes: Json,
+    local: tuple[int, int], holds: dict[str, tuple[int, int]], destinations: list[Json], deletes: Json, wanted_bytes: int | None,
 ) -> Json:  # fmt: skip
     living = {state: media[state] for state in ("safe", "pending", "blocked", "local_only", "lost")}
     result: Json = {
@@ -88,6 +92,7 @@ def _shape(
             "unsafe_bytes": holds["unsafe"][1],
             "evictable_bytes": holds["evictable"][1],
             "pinned_bytes": holds["pinned"][1],
+            "wanted_bytes": wanted_bytes,
             "disk_free_bytes": disk_free_bytes,
             "min_free_bytes": limits.min_free_bytes,
         },
@@ -163,6 +168,7 @@ def verdict(shape: dict[str, Any], now_ms: int, limits: Limits) -> tuple[str, li
         (notes if rest["code"] in PASSING else risk).append(f"Deletes rest: {rest['message'].rstrip('.')}.")
     if owed and not shape["daemon"]["running"]:
         notes.append(f"{_n(owed, 'copy', 'copies')} to make, and no daemon is running. {START_DAEMON}")
+    notes += _cache(shape["local"])
     if media["local_only"]:
         notes.append(f"{_n(media['local_only'], 'medium', 'media')} kept only on this disk.")
     reasons = lost + risk + notes
@@ -171,6 +177,20 @@ def verdict(shape: dict[str, Any], now_ms: int, limits: Limits) -> tuple[str, li
     if risk:
         return "at_risk", reasons
     return ("working" if owed else "ok"), reasons
+
+
+def _cache(local: Json) -> list[str]:
+    """Where the budget is not enough: for what has to stay, or for what is used."""
+    budget, stays = local["budget_bytes"], local["unsafe_bytes"] + local["pinned_bytes"]
+    if stays > budget:
+        return [
+            f"{size_text(stays)} have to stay on this disk (not safe elsewhere, or pinned); cache_size is {size_text(budget)}."
+        ]
+    if local["wanted_bytes"] is not None and local["wanted_bytes"] > budget:
+        return [
+            f"The cache is too small for what is used: it would need {size_text(local['wanted_bytes'])}; cache_size is {size_text(budget)}."
+        ]
+    return []
 
 
 def _old(destination: Json, now_ms: int, ms: Any, limits: Limits) -> bool:

@@ -145,3 +145,17 @@ class Copies(Written):
     def number(self) -> int | None:
         """None for all that are needed."""
         return self.read(str(self))
+
+
+_SHOWN = ("kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def size_text(size_bytes: int) -> str:
+    """For a person: `482 kB`, `1.23 MB`: three digits, powers of 1000."""
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    power = 1
+    while size_bytes / 1000**power >= 999.5:
+        power += 1
+    value, unit = size_bytes / 1000**power, _SHOWN[power - 1]
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"

@@ -173,6 +173,13 @@ class Medium:
         os.close(fd)
         return self.refresh()
 
+    def evict(self) -> bool:
+        """Drop its copy on this disk now, whatever the budget says; False if there is none. Raises Held (lading.evict) while it is not
+        safe elsewhere, pinned or in use, Damaged."""
+        from lading.evict import evict
+
+        return evict(self._catalog, self._ulid)
+
     def pin(self) -> None:
         """Keep its copy on this disk until `unpin`."""
         self._catalog._pin(self._ulid, True)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import lading
+from lading.evict import evict
 from lading.fetch import TooLate
 from lading_catalog.errors import BadRequest
 from ladingd.reply import reply
@@ -40,6 +41,12 @@ class Actions:
         medium.unpin()
         return reply(medium.refresh().shape)
 
+    def evict(self, request: Request) -> Response:
+        """lading.media/1, without its copy on this disk. 409 says what holds it there."""
+        medium = self._medium(request)
+        evict(self._catalog, medium.id[2:], renew_s=0.0)
+        return reply(medium.refresh().shape)
+
     def confirm_sweep(self, request: Request) -> Response:
         """lading.plan/1: a sweep that stopped at the cap is carried out."""
         return reply(self._catalog.sweeps.confirm(request.path_params["plan"]))
@@ -62,6 +69,7 @@ class Actions:
         return [
             Route("/v1/sweep/{plan}/confirm", self.confirm_sweep, methods=["POST"]),
             Route("/v1/media/{id:path}/fetch", self.fetch, methods=["POST"]),
+            Route("/v1/media/{id:path}/evict", self.evict, methods=["POST"]),
             Route("/v1/media/{id:path}/pin", self.pin, methods=["POST"]),
             Route("/v1/media/{id:path}/unpin", self.unpin, methods=["POST"]),
         ]

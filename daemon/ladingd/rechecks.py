@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from lading_catalog import evicting, journal, replicas, stores
-from lading_catalog.connection import Connection, wall_ms
+from lading_catalog.connection import Connection
 from lading_catalog.errors import Damaged, Error, Missing, Unavailable
 from lading_catalog.evicting import Renewed, Stale
 from lading_catalog.stores import StoreRow
@@ -57,7 +57,7 @@ class Rechecks:
                 continue
             self._out.add(one.replica_id)
             row = stores.get(self._conn, one.store_id)
-            self._pool.submit(lambda one=one, row=row: self._look(one, row))  # type: ignore[misc]
+            self._pool.submit(lambda one=one, row=row: self._look(one, row, now_ms))  # type: ignore[misc]
         return bool(self._out)
 
     def _later(self, one: Stale, now_ms: int) -> bool:
@@ -107,16 +107,17 @@ class Rechecks:
             journal.note(conn, "damage.found", store_id=look.stale.store_id, detail=detail)
             log.error("damage.found", **detail)
 
-    def _look(self, one: Stale, row: StoreRow) -> Look:
+    def _look(self, one: Stale, row: StoreRow, now_ms: int) -> Look:
+        """What is seen counts from when it was asked for."""
         value = (one.value if one.value is not None else one.sha256).hex()
         try:
             proof = recheck(self._reading(row), one.key, one.sha256, one.size_bytes, (one.algorithm, value))
         except Error as e:
-            return Look(one, None, e, wall_ms())
+            return Look(one, None, e, now_ms)
         except Exception as e:  # (a thread that died would hold its place for ever)
             log.exception("recheck.crashed", key=one.key)
-            return Look(one, None, Unavailable(f"Unforeseen {type(e).__name__}."), wall_ms())
-        return Look(one, proof, None, wall_ms())
+            return Look(one, None, Unavailable(f"Unforeseen {type(e).__name__}."), now_ms)
+        return Look(one, proof, None, now_ms)
 
     def _ended(self, look: Look) -> None:
         self._done.append(look)

@@ -1,4 +1,4 @@
-"""`lading rm`, `pin`, `unpin`: commands that change one medium after another."""
+"""`lading rm`, `pin`, `unpin`, `evict`: commands that change one medium after another."""
 
 from __future__ import annotations
 
@@ -63,6 +63,29 @@ def unpin(app: App, ids: tuple[str, ...]) -> int:
         return medium
 
     return _each(app, ids, one, "unpinned")[0]
+
+
+@command("evict", short_help="drop their copies on this disk")
+@click.argument("ids", nargs=-1, metavar="[ID...]")
+@click.option("--table", metavar="T", help="All media of this table.")
+def evict(app: App, ids: tuple[str, ...], table: str | None) -> int:
+    """Drop the copies of media on this disk now, whatever the budget says. ID may also be a SHA-256 or a name.
+
+    Only what is safe at its destinations goes, and nothing that is pinned or in use. The daemon does this by itself when the cache is
+    full. Exit code 4 where a copy has to stay.
+    """
+    if bool(ids) == (table is not None):
+        raise click.UsageError("Name media, or a --table.")
+    if table is not None:
+        with app.catalog() as cat:
+            ids = tuple(m.id for m in cat.media(table=table) if m.cached)
+
+    def one(cat: Catalog, text: str) -> Medium:
+        medium = cat.medium(text)
+        medium.evict()
+        return medium
+
+    return _each(app, ids, one, "evicted")[0]
 
 
 def _each(app: App, ids: tuple[str, ...], act: Callable[[Catalog, str], Medium], word: str) -> tuple[int, int]:

@@ -6,22 +6,13 @@ import unicodedata
 from datetime import UTC, datetime
 
 from lading_catalog.names import printable
+from lading_catalog.units import size_text
 from lading_catalog.why import ago
-
-_UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def size(size_bytes: int | None) -> str:
     """`482 kB`, `1.23 MB`: three digits, powers of 1000."""
-    if size_bytes is None:
-        return "?"
-    if size_bytes < 1000:
-        return f"{size_bytes} B"
-    power = 1
-    while size_bytes / 1000**power >= 999.5:
-        power += 1
-    value, unit = size_bytes / 1000**power, _UNITS[power - 1]
-    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    return "?" if size_bytes is None else size_text(size_bytes)
 
 
 def count(n: int, one: str, many: str) -> str:
