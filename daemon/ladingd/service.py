@@ -187,16 +187,16 @@ class Service:
             self._conn, self._pace, self.home, self._epoch, self._stores, self.config.concurrency, self.config.retry_max_s,
             limits_of(self.config)[0].min_free_bytes, self.wake,
         )  # fmt: skip
-        if self._fetch_only:
-            return
-        self._planner = Planner(self._conn, self._pace)
-        self._clock = CatalogClock(clock.read(self._conn), self._conn.now_ms())
-        self._graves = Graves(self._conn, self._pace, self.home, self._clock, self._rules.grace_ms)
         self._rechecks = Rechecks(self._conn, self._pace, self._stores.reading, self.wake)
         self._evictor = Evictor(
             self._conn, self._pace, self.home, self._cache_limits(), int(self.config.proof_max_age_s * 1000), self._rechecks,
             free_bytes=lambda: disk_free(self.home)[0],
         )  # fmt: skip
+        if self._fetch_only:
+            return
+        self._planner = Planner(self._conn, self._pace)
+        self._clock = CatalogClock(clock.read(self._conn), self._conn.now_ms())
+        self._graves = Graves(self._conn, self._pace, self.home, self._clock, self._rules.grace_ms)
 
     def _cache_limits(self) -> Limits:
         """Of the disk as large as it is now."""
@@ -227,8 +227,7 @@ class Service:
     def _end(self) -> None:
         self._fetcher.requeue_rest()
         self._fetcher.close()
-        if not self._fetch_only:
-            self._rechecks.close()
+        self._rechecks.close()
         for sweeper in self._sweepers.values():
             sweeper.close()
         for replicator in self._replicators.values():
@@ -299,7 +298,7 @@ class Service:
         """One step of each worker; the shortest of their waits, in ms."""
         now = self._conn.now_ms()
         if self._fetch_only:
-            waits, later = [worker.step(now) for worker in (self._fetcher, self._keeper)], []
+            waits, later = [worker.step(now) for worker in (self._fetcher, self._keeper)], [self._evictor.step(now)]
         else:
             self._know_destinations()
             workers: list[Worker] = [self._fetcher, self._planner, *self._replicators.values(), self._keeper]

@@ -107,7 +107,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
         rig.close()
 
 
-# -- 31: only with proof, never the only copy ------------------------------------------------------------------------------------------------
+# -- 31: only with proof, never the only copy ------------------------------------------------------------------------------------
 
 
 def test_where_all_is_unsafe_nothing_is_freed(make: Make) -> None:
@@ -259,7 +259,7 @@ def test_bytes_that_changed_are_never_evicted(make: Make) -> None:
     assert rig.cached([touched]) == []  # whole: its new time was noted, and it went
 
 
-# -- leases ----------------------------------------------------------------------------------------------------------------------------------
+# -- leases ----------------------------------------------------------------------------------------------------------------------
 
 _READER = """
 import sys, time
@@ -305,7 +305,7 @@ def test_an_open_file_holds_its_copy(make: Make) -> None:
     assert rig.cached([medium]) == []
 
 
-# -- 33: the budget ----------------------------------------------------------------------------------------------------------------------------
+# -- 33: the budget --------------------------------------------------------------------------------------------------------------
 
 
 def test_down_to_the_low_watermark_the_longest_unused_first(make: Make) -> None:
@@ -388,7 +388,7 @@ def test_copies_that_cannot_go_are_not_walked_again_and_again(make: Make) -> Non
     assert len(calls) <= 4
 
 
-# -- 32: crashes ---------------------------------------------------------------------------------------------------------------------------------
+# -- 32: crashes -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cut", ["before the drop", "dropped", "unlinked"])
@@ -464,7 +464,7 @@ def test_an_undelete_or_a_pin_between_the_look_and_the_drop_is_seen(make: Make, 
     assert rig.cached([medium]) == [0]
 
 
-# -- by hand -----------------------------------------------------------------------------------------------------------------------------------
+# -- by hand ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_evict_by_hand_whatever_the_budget_says(make: Make) -> None:
@@ -503,7 +503,7 @@ def test_evict_by_hand_with_an_old_proof_is_done_by_the_daemon(make: Make) -> No
     assert rig.cached([medium]) == []
 
 
-# -- the rules alone ---------------------------------------------------------------------------------------------------------------------------
+# -- the rules alone -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -524,7 +524,8 @@ def test_the_drop_checks_every_condition_itself(make: Make) -> None:
     from dataclasses import replace
 
     for history in (
-        replace(one, inode=one.inode + 1), replace(one, mtime_ns=1), replace(one, used_at_ms=one.used_at_ms - 1), replace(one, object_id=99),
+        replace(one, inode=one.inode + 1), replace(one, mtime_ns=1), replace(one, used_at_ms=one.used_at_ms - 1),
+        replace(one, object_id=99),
     ):  # fmt: skip
         with rig.conn.writing() as conn:
             assert evicting.drop(conn, [history], age) == set()

@@ -58,6 +58,7 @@ class Evictor:
     def __post_init__(self) -> None:
         self._walk = Walk()
         self._not_before_ms = 0
+        self._left_evictable = 0  # bytes that the last walk looked at and could not free; when there are more, another walk is worth it
         self._back: deque[tuple[int, int]] = deque(maxlen=10_000)  # (when, bytes) of copies that came back soon
 
     # -- the step ----------------------------------------------------------------------------------------------------------------
@@ -70,12 +71,12 @@ class Evictor:
             return self._work(now_ms)
         except OSError as e:
             log.error("evict.failed", error=str(e))
-            self._not_before_ms = now_ms + RETRY_MS
+            self._not_before_ms, self._left_evictable = now_ms + RETRY_MS, 1 << 62
             return RETRY_MS
 
     def _work(self, now_ms: int) -> float | None:
         wait_ms = self._not_before_ms - now_ms
-        if 0 < wait_ms <= max(LOOK_AGAIN_MS, RETRY_MS):
+        if 0 < wait_ms <= max(LOOK_AGAIN_MS, RETRY_MS) and self._evictable() <= self._left_evictable:
             return wait_ms
         target = cache_policy.to_free(cache.local_bytes(self.conn), self.free_bytes(), self.limits)
         if target <= 0 and not evicting.asked(self.conn):
@@ -129,8 +130,11 @@ class Evictor:
         if self._walk.freed_bytes:
             log.info("evict.done", size_bytes=self._walk.freed_bytes)
         self._walk = Walk()
-        self._not_before_ms = now_ms + LOOK_AGAIN_MS
+        self._not_before_ms, self._left_evictable = now_ms + LOOK_AGAIN_MS, self._evictable()
         return LOOK_AGAIN_MS
+
+    def _evictable(self) -> int:
+        return cache.once_and_evictable_bytes(self.conn)[1]
 
     def _choose(self, seen: Sequence[Candidate], queue: bool, target: int, now_ms: int) -> list[Candidate]:
         """Of these copies as many as have to go. Those that were used move back."""
