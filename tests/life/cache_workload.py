@@ -230,7 +230,8 @@ def lines(report: Report) -> list[str]:
     return [
         f"{report.reads} reads, {report.kills} kills of the daemon, {report.reader_kills} of a reader, {report.errors} tried again",
         f"hit ratio {report.hit_ratio:.1%}; plain LRU {report.lru:.1%}; offline optimum {report.optimum:.1%}",
-        f"cached at most {report.peak_bytes:,} bytes (above the budget {report.over_share:.0%} of the time), at the end {report.last_bytes:,}; budget {report.budget_bytes:,}",
+        f"cached at most {report.peak_bytes:,} bytes (above the budget {report.over_share:.0%} of the time),"
+        f" at the end {report.last_bytes:,}; budget {report.budget_bytes:,}",
     ]
 
 

@@ -27,5 +27,5 @@ def test_the_bounds_beside_it() -> None:
     sizes = dict.fromkeys("abcd", 1)
     loop = "abcabcabc"
     assert hit_ratio_lru(loop, sizes, 2) == 0
-    assert hit_ratio_optimum(loop, sizes, 2) == pytest.approx(3 / 9)
+    assert hit_ratio_optimum(loop, sizes, 2) == pytest.approx(4 / 9)
     assert hit_ratio_lru("aabb", sizes, 1) == hit_ratio_optimum("aabb", sizes, 1) == 0.5
