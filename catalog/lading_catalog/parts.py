@@ -14,7 +14,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from lading_catalog import durable
@@ -24,6 +24,7 @@ from lading_catalog.localstore import OBJECTS, ORPHANS, chunks_of, hashed, sync_
 
 FETCHING = "fetching"
 _ENDING = ".part"
+_BEGIN_SYNC_BYTES = 8 << 20  # the disk writes while more is received, so that the sync at the end is short
 _NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -36,7 +37,7 @@ class Abandoned(Exception):
 
 
 class Part:
-    """The part of one replica. Used by one thread, apart from `abandon`. Raises our errors of this disk, and Abandoned."""
+    """The part of one replica. Used by one thread, apart from `hashing` and `abandon`. Raises our errors of this disk, and Abandoned."""
 
     def __init__(self, home: Path, replica_id: int, key: str, sha256: bytes, size_bytes: int) -> None:
         self.home, self.replica_id, self.key = home, replica_id, key
@@ -46,6 +47,7 @@ class Part:
         self._mutex = threading.Lock()
         self._abandoned = False
         self._fd = -1
+        self._begun = 0  # up to here the disk has been told to write
         self._hash = hashlib.sha256()
 
     def open(self) -> None:
@@ -73,13 +75,23 @@ class Part:
         with self._writing():
             os.unlink(self.path)
             self._fd = os.open(self.path, _NEW, 0o600)
-        self.length, self._hash = 0, hashlib.sha256()
+        self.length, self._begun, self._hash = 0, 0, hashlib.sha256()
+
+    def hashing(self, chunks: Iterator[bytes]) -> Generator[bytes, None, None]:
+        """The same chunks, hashed as they pass, perhaps ahead in another thread. Each has to be appended, or the part begun anew."""
+        sha256 = self._hash  # (one that begins anew has another)
+        for chunk in chunks:
+            sha256.update(chunk)
+            yield chunk
 
     def append(self, chunk: bytes) -> None:
+        """A chunk that came through `hashing`."""
         with self._writing():
             durable.write_all(self._fd, chunk)
-        self._hash.update(chunk)
-        self.length += len(chunk)
+            self.length += len(chunk)
+            if self.length - self._begun >= _BEGIN_SYNC_BYTES:
+                durable.begin_sync(self._fd, self._begun, self.length - self._begun)
+                self._begun = self.length
 
     def whole(self) -> bool:
         return self.length == self.size_bytes and self._hash.digest() == self.sha256

@@ -6,9 +6,10 @@ name; where they are wrong, the part begins anew, once for each source that has 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from lading_catalog.fetching import Arrived, Fetch, Source
 from lading_catalog.names import printable
 from lading_catalog.parts import Abandoned, Part, full, published
 from lading_catalog.status import disk_free
+from ladingd.ahead import ahead
 from ladingd.stores.base import Store
 from ladingd.suspects import Sighting
 
 log = structlog.get_logger()
 
 WRONG_AT_MOST = 2  # complete downloads of one source in one attempt
+AHEAD_FROM_BYTES = 8 << 20  # below, a thread more costs more than it brings
 CUTS_AT_MOST = 4  # connections of one source that broke after they had brought something
 
 ReadStore = Callable[[Source], Store]
@@ -126,19 +129,25 @@ class Incoming:
         """Append what a source has from where the part ends. An error of the source is returned, one of this disk raised."""
         part = self.part
         try:
-            chunks = self._read(source).get(source.key, part.length)
+            chunks = self._chunks(self._read(source), source)
         except Error as e:
             return e
-        while True:
-            try:
-                chunk = next(chunks, None)
-            except Error as e:
-                return e
-            if chunk is None:
-                return None
-            if part.length + len(chunk) > part.size_bytes:
-                return Damaged(f"{source.uri}{printable(source.key)} is longer than what was put.", key=source.key)
-            part.append(chunk)
+        with contextlib.closing(chunks):
+            while True:
+                try:
+                    chunk = next(chunks, None)
+                except Error as e:
+                    return e
+                if chunk is None:
+                    return None
+                if part.length + len(chunk) > part.size_bytes:
+                    return Damaged(f"{source.uri}{printable(source.key)} is longer than what was put.", key=source.key)
+                part.append(chunk)
+
+    def _chunks(self, store: Store, source: Source) -> Generator[bytes, None, None]:
+        """What the store has from where the part ends, hashed; of a large object while the part is written."""
+        chunks = self.part.hashing(store.get(source.key, self.part.length))
+        return ahead(chunks) if self.part.size_bytes - self.part.length >= AHEAD_FROM_BYTES else chunks
 
     def _see(self, source: Source, error: Error) -> None:
         if not source.damaged:

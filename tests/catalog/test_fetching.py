@@ -228,6 +228,11 @@ DATA = os.urandom(100_000)
 KEY = "objects/00a/0123456789abcdef01234567.jpg"
 
 
+def append(part: parts.Part, data: bytes) -> None:
+    for chunk in part.hashing(iter([data])):
+        part.append(chunk)
+
+
 def part_of(home: Path, data: bytes = DATA) -> parts.Part:
     part = parts.Part(home, 5, KEY, hashlib.sha256(data).digest(), len(data))
     part.open()
@@ -236,11 +241,11 @@ def part_of(home: Path, data: bytes = DATA) -> parts.Part:
 
 def test_a_part_is_continued_and_gets_its_name_only_when_whole(home: Path) -> None:
     part = part_of(home)
-    part.append(DATA[:60_000])
+    append(part, DATA[:60_000])
     part.close()
     part = part_of(home)
     assert (part.length, part.whole()) == (60_000, False)
-    part.append(DATA[60_000:])
+    append(part, DATA[60_000:])
     assert part.whole()
     arrived = part.publish()
     assert (home / KEY).read_bytes() == DATA
@@ -253,7 +258,7 @@ def test_a_part_is_continued_and_gets_its_name_only_when_whole(home: Path) -> No
 
 def test_a_file_that_no_row_has_is_taken_away_again(home: Path) -> None:
     part = part_of(home)
-    part.append(DATA)
+    append(part, DATA)
     arrived = part.publish()
     parts.settle(home, 5, KEY, arrived.inode, keep=False)
     assert not (home / KEY).exists()
@@ -262,10 +267,10 @@ def test_a_file_that_no_row_has_is_taken_away_again(home: Path) -> None:
 
 def test_a_part_that_begins_anew_leaves_its_readers_the_old_one_without_a_name(home: Path) -> None:
     part = part_of(home)
-    part.append(b"wrong")
+    append(part, b"wrong")
     fd = os.open(part.path, os.O_RDONLY)
     part.restart()
-    part.append(DATA)
+    append(part, DATA)
     assert os.fstat(fd).st_nlink == 0
     assert os.read(fd, 100) == b"wrong"
     assert part.whole()
@@ -273,7 +278,7 @@ def test_a_part_that_begins_anew_leaves_its_readers_the_old_one_without_a_name(h
 
 def test_a_part_that_was_taken_away_writes_and_names_nothing_more(home: Path) -> None:
     part = part_of(home)
-    part.append(DATA)
+    append(part, DATA)
     part.abandon()
     for act in (part.publish, part.restart, lambda: part.append(b"x")):
         with pytest.raises(parts.Abandoned):
@@ -312,7 +317,7 @@ def test_what_stands_under_the_final_name_already_is_hashed(home: Path) -> None:
 )
 def test_what_a_killed_daemon_left(home: Path, row: dict[int, tuple[str, str]], part_stays: bool, final_stays: bool) -> None:
     part = part_of(home)
-    part.append(DATA)
+    append(part, DATA)
     part.publish()
     (home / parts.FETCHING / "not ours").touch()
     assert parts.recover(home, lambda ids: {i: row[i] for i in ids if i in row}) == (not part_stays)

@@ -44,6 +44,7 @@ class ClientOptions:
     read_timeout_s: float = 60.0
 
 
+CHUNK_BYTES = 120 << 10  # below what malloc maps anew each time: a megabyte costs 256 page faults, more than to receive it
 _lock = threading.Lock()
 _loader: Any = None
 
@@ -140,7 +141,7 @@ class Requests:
         body = reply["Body"]
         skip = offset - _range_start(reply.get("ContentRange", ""))
         try:
-            for chunk in body.iter_chunks(1 << 20):
+            for chunk in body.iter_chunks(CHUNK_BYTES):
                 if skip < len(chunk):
                     yield chunk[skip:]
                 skip = max(0, skip - len(chunk))
