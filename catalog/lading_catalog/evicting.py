@@ -9,6 +9,7 @@ the file, if it is there yet, and forgets the row. The copies in destinations ar
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import apsw
 
-from lading_catalog import durable, leases
+from lading_catalog import leases, localstore
 from lading_catalog.connection import Connection
 
 CLOCK_SLACK_MS = 300_000  # a time further in the future than this is the trace of a clock that jumped
@@ -27,8 +28,8 @@ ASKED_MS = 0  # `used_at_ms` of a copy that somebody asked to evict: the first t
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A copy that the schema would let go. `arrived_at_ms`: when its bytes came here; `evicted_at_ms`: when the object had been evicted
-    the last time, None if never."""
+    """A copy that the schema would let go. `arrived_at_ms`: when its bytes came here; `last_used_ms`: when the copy that was evicted before
+    this one had been used last, None if there was none."""
 
     replica_id: int
     object_id: int
@@ -39,7 +40,7 @@ class Candidate:
     used_at_ms: int
     arrived_at_ms: int
     reused: bool
-    evicted_at_ms: int | None
+    last_used_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Renewed:
 
 _CANDIDATE = (
     "SELECT r.id, r.object_id, r.key, o.size_bytes, r.inode, r.mtime_ns, r.used_at_ms, coalesce(r.verified_at_ms, r.used_at_ms), r.reused,"
-    " o.evicted_at_ms FROM {} JOIN object o ON o.id = r.object_id"
+    " o.last_used_ms FROM {} JOIN object o ON o.id = r.object_id"
 )
 
 
@@ -108,8 +109,8 @@ def of_medium(conn: Connection, ulid: str) -> tuple[Candidate | None, str | None
 
 
 def _candidate(row: tuple[int, ...]) -> Candidate:
-    *some, reused, evicted = row
-    return Candidate(*some, bool(reused), evicted)  # type: ignore[call-arg,arg-type]
+    *some, reused, last_used = row
+    return Candidate(*some, bool(reused), last_used)  # type: ignore[call-arg,arg-type]
 
 
 _FRESH = (
@@ -198,13 +199,14 @@ def _drop(conn: Connection, chosen: Sequence[Candidate], age: ProofAge) -> set[i
     return {i for (i,) in rows}
 
 
-def forget(conn: Connection, replica_ids: Iterable[int], evicted_at_ms: int | None = None) -> int:
-    """dropping → no row, for local copies whose file is gone. `evicted_at_ms`: they were evicted, and then."""
+def forget(conn: Connection, replica_ids: Iterable[int], *, evicted: bool = False) -> int:
+    """dropping → no row, for local copies whose file is gone. `evicted`: their objects remember when they were used last."""
     ids = json.dumps(list(replica_ids))
-    if evicted_at_ms is not None:
+    if evicted:
         conn.run(
-            "UPDATE object SET evicted_at_ms = ? WHERE id IN (SELECT object_id FROM replica WHERE id IN (SELECT value FROM json_each(?)))",
-            (evicted_at_ms, ids),
+            "UPDATE object SET last_used_ms = r.used_at_ms FROM json_each(?) j CROSS JOIN replica r ON r.id = j.value"
+            " WHERE object.id = r.object_id AND r.store_id = 0 AND r.used_at_ms > 0",
+            (ids,),
         )
     return conn.run(
         "DELETE FROM replica WHERE id IN (SELECT value FROM json_each(?)) AND store_id = 0 AND state = 'dropping'", (ids,)
@@ -216,8 +218,8 @@ def forget(conn: Connection, replica_ids: Iterable[int], evicted_at_ms: int | No
 
 @dataclass(slots=True)
 class Evicted:
-    """What became of the chosen: `gone`; `busy`: read now, or the file is not there; `changed`: no longer the file that was hashed;
-    `kept`: the catalog did not let it go."""
+    """What became of the chosen: `gone`; `busy`: read now; `changed`: no longer the file that was hashed, or not to be read; `kept`: the
+    catalog did not let it go."""
 
     gone: list[Candidate] = field(default_factory=list)
     busy: list[Candidate] = field(default_factory=list)
@@ -228,22 +230,27 @@ class Evicted:
 Writing = Callable[[int, bool], AbstractContextManager[Connection]]  # (rows, durable): a writing transaction
 
 
-def evict(home: Path, chosen: Sequence[Candidate], age: ProofAge, writing: Writing, now_ms: int) -> Evicted:
+def evict(home: Path, chosen: Sequence[Candidate], age: ProofAge, writing: Writing) -> Evicted:
     """Let the chosen copies go, as far as every rule allows. Raises OSError where the disk fails, CatalogError; what was dropped by then
     is finished by the next daemon."""
     result = Evicted()
-    held: dict[int, int] = {}
-    try:
+    sound: list[Candidate] = []
+    with contextlib.ExitStack() as held:
         for one in chosen:
-            seized = leases.seize(home / one.key)
-            if seized is None:
-                result.busy.append(one)
-                continue
-            fd, found = seized
-            held[one.replica_id] = fd
-            if (found.st_size, found.st_ino, found.st_mtime_ns) != (one.size_bytes, one.inode, one.mtime_ns):
+            try:
+                seized = leases.seize(home / one.key)
+            except OSError as e:
+                if e.errno in _NOT_ITS_FAULT:
+                    raise
                 result.changed.append(one)
-        sound = [c for c in chosen if c.replica_id in held and c not in result.changed]
+                continue
+            if seized is not None:
+                held.callback(os.close, seized[0])
+                (sound if _is(seized[1], one) else result.changed).append(one)
+            elif os.path.lexists(home / one.key):
+                result.busy.append(one)
+            else:  # somebody has removed it by hand: only its row is left to go
+                sound.append(one)
         if not sound:
             return result
         with writing(len(sound), True) as conn:
@@ -253,29 +260,25 @@ def evict(home: Path, chosen: Sequence[Candidate], age: ProofAge, writing: Writi
         unlink_dropped(home, [c.key for c in result.gone])
         if result.gone:
             with writing(len(result.gone), False) as conn:
-                forget(conn, taken, now_ms)
-    finally:
-        for fd in held.values():
-            os.close(fd)
+                forget(conn, taken, evicted=True)
     return result
+
+
+_NOT_ITS_FAULT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no file of this one is wrong
+
+
+def _is(found: os.stat_result, one: Candidate) -> bool:
+    return (found.st_size, found.st_ino, found.st_mtime_ns) == (one.size_bytes, one.inode, one.mtime_ns)
 
 
 def unlink_dropped(home: Path, keys: Iterable[str]) -> None:
     """Unlink local copies whose rows are in `dropping`, and make it durable: an unlink alone comes back after a power cut. Absent is
     success. Raises OSError."""
-    by_folder: dict[str, list[str]] = {}
+    folders = set()
     for key in keys:
-        folder, _, name = key.rpartition("/")
-        by_folder.setdefault(folder, []).append(name)
-    for folder, names in by_folder.items():
-        try:
-            fd = os.open(home / folder, durable.FOLDER_FLAGS)
-        except FileNotFoundError:
-            continue
-        try:
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=fd)
-            durable.sync_folder(fd)
-        finally:
-            os.close(fd)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(home / key)
+        folders.add((home / key).parent)
+    for folder in folders:  # after all of them: the first sync carries the other folders' unlinks with it
+        with contextlib.suppress(FileNotFoundError):
+            localstore.sync_path(folder)

@@ -40,7 +40,7 @@ def evict(cat: Catalog, ulid: str, renew_s: float = RENEW_S) -> bool:
     if old:
         return _by_daemon(cat, ulid, one, renew_s)
     with cat._lock:
-        done = evicting.evict(cat.home, [one], age, lambda rows, durable: _writing(cat, durable), cat._conn.now_ms())
+        done = evicting.evict(cat.home, [one], age, lambda rows, durable: _writing(cat, durable))
     if done.gone:
         doorbell.ring(cat.home)
         return True

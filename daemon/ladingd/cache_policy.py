@@ -31,9 +31,10 @@ class Limits:
     cooldown_ms: int
 
 
-def to_free(used_bytes: int, free_bytes: int, limits: Limits) -> int:
-    """How many bytes have to go: down to the low watermark once the budget is exceeded, and so many that `min_free` is free again."""
-    over = used_bytes - limits.low_bytes if used_bytes > limits.budget_bytes else 0
+def to_free(used_bytes: int, free_bytes: int, limits: Limits, begun: bool = False) -> int:
+    """How many bytes have to go: down to the low watermark once the budget is exceeded (`begun`: it was, and that is not over), and so
+    many that `min_free` is free again."""
+    over = used_bytes - limits.low_bytes if begun or used_bytes > limits.budget_bytes else 0
     return max(over, limits.min_free_bytes - free_bytes, 0)
 
 
@@ -44,7 +45,7 @@ def from_once(once_bytes: int, evictable_bytes: int) -> bool:
 
 def verdict(one: Candidate, atime_ms: int, reused_since_ms: int | None, now_ms: int, limits: Limits) -> Verdict:
     """What becomes of a copy whose turn it is. `reused_since_ms`: last use of the one that has been unused longest in the other queue,
-    None if it is empty: what was evicted later than that has come back sooner than those are used."""
+    None if it is empty: what came back had been used later than that, so it is used more often than those."""
     if one.used_at_ms == ASKED_MS:
         return "go"
     if 0 <= now_ms - one.arrived_at_ms < limits.cooldown_ms:
@@ -53,9 +54,9 @@ def verdict(one: Candidate, atime_ms: int, reused_since_ms: int | None, now_ms: 
         return "used"
     if (
         not one.reused
-        and one.evicted_at_ms is not None
-        and one.evicted_at_ms <= one.arrived_at_ms
-        and (reused_since_ms is None or one.evicted_at_ms > reused_since_ms)
+        and one.last_used_ms is not None
+        and one.last_used_ms <= one.arrived_at_ms
+        and (reused_since_ms is None or one.last_used_ms > reused_since_ms)
     ):
         return "used"
     return "go"

@@ -11,8 +11,8 @@ ALTER TABLE replica ADD COLUMN unsure INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE replica ADD COLUMN gone_clock_ms INTEGER;
 ALTER TABLE replica ADD COLUMN reused INTEGER NOT NULL DEFAULT 0;
 UPDATE replica SET unsure = 1 WHERE attempts > 1 AND store_id <> 0;  -- nobody wrote down how they ended
--- object.evicted_at_ms: when its local copy was last evicted; one that comes back soon is used more than once
-ALTER TABLE object ADD COLUMN evicted_at_ms INTEGER;
+-- object.last_used_ms: when a local copy that was evicted had been used last; one that is used again soon after that is used more than once
+ALTER TABLE object ADD COLUMN last_used_ms INTEGER;
 DROP INDEX replica_dropping;
 CREATE INDEX replica_dropping ON replica (store_id, due_at_ms) WHERE state = 'dropping';
 DROP INDEX replica_evictable;

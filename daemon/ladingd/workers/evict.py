@@ -58,7 +58,9 @@ class Evictor:
     def __post_init__(self) -> None:
         self._walk = Walk()
         self._not_before_ms = 0
-        self._left_evictable = 0  # bytes that the last walk looked at and could not free; when there are more, another walk is worth it
+        self._left_evictable = (
+            0  # bytes that the last walk looked at and could not free; when there are more, another walk is worth it
+        )
         self._back: deque[tuple[int, int]] = deque(maxlen=10_000)  # (when, bytes) of copies that came back soon
 
     # -- the step ----------------------------------------------------------------------------------------------------------------
@@ -113,7 +115,7 @@ class Evictor:
         if old:
             self.rechecks.ask([s for group in old.values() for s in group], now_ms)
             chosen = [c for c in chosen if c.object_id not in old]
-        done = evicting.evict(self.home, chosen, age, self._writing, now_ms)
+        done = evicting.evict(self.home, chosen, age, self._writing)
         walk.freed_bytes += sum(c.size_bytes for c in done.gone)
         self._after(done, now_ms)
         return 0
@@ -194,7 +196,7 @@ class Evictor:
                 log.error("damage.found", key=one.key)
 
     def _came_back(self, one: Candidate, now_ms: int) -> None:
-        if one.evicted_at_ms is not None and 0 <= one.arrived_at_ms - one.evicted_at_ms < cache.SOON_MS:
+        if one.last_used_ms is not None and 0 <= one.arrived_at_ms - one.last_used_ms < cache.SOON_MS:
             self._back.append((one.arrived_at_ms, one.size_bytes))
             recent = sum(size for at, size in self._back if now_ms - at < cache.SOON_MS)
             cache.note_wanted(self.conn, self.limits.budget_bytes + recent, now_ms, self._writing)
