@@ -86,3 +86,13 @@ def _visible(char: str) -> str:
     if code < 0x80:  # \x80 and above mean bytes, see above
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+CLOSED = (
+    '"'  # in the name of a table or column that was dropped: what stands before it is the old name (tables.check_name refuses it)
+)
+
+
+def shown_name(name: str) -> str:
+    """The name of a table or column as it was before it was dropped."""
+    return name.partition(CLOSED)[0]

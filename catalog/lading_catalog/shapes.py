@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lading_catalog import clock
 from lading_catalog.connection import Connection
-from lading_catalog.names import name_text
+from lading_catalog.names import name_text, shown_name
 
 Json = dict[str, Any]
 
@@ -33,6 +34,8 @@ def media(conn: Connection, home: Path, ulids: Sequence[str]) -> list[Json]:
             found[row["ulid"]] = shape
             if row["deleted_at_ms"] is None:
                 objects.setdefault(row["object_id"], []).append(shape)
+            else:
+                shape["purge_at"] = when(_purge_at_ms(conn, row))
         for row in conn.dicts(_REPLICAS, {"objects": json.dumps(list(objects))}):
             for shape in objects[row["object_id"]]:
                 if row["role"] == "local":
@@ -43,15 +46,27 @@ def media(conn: Connection, home: Path, ulids: Sequence[str]) -> list[Json]:
     return [found[u] for u in ulids if u in found]
 
 
+def _purge_at_ms(conn: Connection, row: Json) -> int | None:
+    """Of a deleted medium: when its grace is over at the earliest, if a daemon runs until then; in the past once its last copy has gone;
+    None while no daemon has seen the deletion, or another medium keeps the copies."""
+    if row["purged_at_ms"] is not None or row["seen_clock_ms"] is None:
+        return row["purged_at_ms"]  # type: ignore[no-any-return]
+    left_ms = row["seen_clock_ms"] + clock.grace_ms(conn) - clock.read(conn)
+    return int(conn.now_ms() + max(0, left_ms))
+
+
 _MEDIA = """
     SELECT m.ulid, m.object_id, m.name, t.name AS "table", c.name AS "column", r.ulid AS row_ulid, c.kind, o.sha256, o.size_bytes, m.mime,
       m.created_at_ms, m.modified_at_ms, m.pinned, NULL AS deleted_at_ms,
-      CASE WHEN o.state = 'lost' THEN 'lost' WHEN m.set_id IS NULL THEN 'local_only' ELSE o.state END AS state
+      CASE WHEN o.state = 'lost' THEN 'lost' WHEN m.set_id IS NULL THEN 'local_only' ELSE o.state END AS state, NULL AS purged_at_ms,
+      NULL AS seen_clock_ms
     FROM json_each(:ulids) j CROSS JOIN medium m ON m.ulid = j.value JOIN object o ON o.id = m.object_id
       JOIN col c ON c.id = m.col_id JOIN tbl t ON t.id = c.tbl_id JOIN row r ON r.id = m.row_id
     UNION ALL
     SELECT d.ulid, d.object_id, d.name, t.name, c.name, r.ulid, c.kind, d.sha256, d.size_bytes, d.mime,
-      d.created_at_ms, d.modified_at_ms, d.pinned, d.deleted_at_ms, 'deleted'
+      d.created_at_ms, d.modified_at_ms, d.pinned, d.deleted_at_ms, 'deleted', d.purged_at_ms,
+      (SELECT min(t.seen_clock_ms) FROM replica x JOIN tombstone t ON t.replica_id = x.id WHERE x.object_id = d.object_id
+       AND (x.state IN ('wanted', 'copying', 'present') OR x.state IN ('dropping', 'damaged')) AND x.state = 'present')
     FROM json_each(:ulids) j CROSS JOIN deleted_medium d ON d.ulid = j.value LEFT JOIN col c ON c.id = d.col_id
       LEFT JOIN tbl t ON t.id = c.tbl_id LEFT JOIN row r ON r.id = d.row_id
     WHERE NOT EXISTS (SELECT 1 FROM medium m WHERE m.id = d.id)"""
@@ -70,8 +85,8 @@ def _medium(row: Json) -> Json:
         "schema": "lading.media/1",
         "id": f"m_{row['ulid']}",
         "name": name_text(row["name"]),
-        "table": row["table"],
-        "column": row["column"],
+        "table": row["table"] and shown_name(row["table"]),
+        "column": row["column"] and shown_name(row["column"]),
         "row": f"r_{row['row_ulid']}" if row["row_ulid"] else None,
         "kind": row["kind"],
         "sha256": row["sha256"].hex() if row["sha256"] else None,

@@ -9,6 +9,8 @@ from typing import Any
 from lading_catalog import stores
 from lading_catalog.connection import Connection
 from lading_catalog.errors import ConfigError, NotFound
+from lading_catalog.ids import new_ulid
+from lading_catalog.names import CLOSED, shown_name
 
 DEFAULT_TABLE = "default"
 DEFAULT_COLUMN = "file"
@@ -83,7 +85,7 @@ def columns(conn: Connection, defaults: Defaults) -> list[dict[str, Any]]:
     found = conn.rows(
         "SELECT t.name, c.name, c.kind, c.type, c.set_given, c.set_id, c.moving_after IS NOT NULL,"
         " (SELECT count(*) FROM (SELECT 1 FROM medium m WHERE m.col_id = c.id LIMIT ?))"
-        " FROM tbl t JOIN col c ON c.tbl_id = t.id WHERE NOT t.closing ORDER BY t.name, c.name",
+        " FROM tbl t JOIN col c ON c.tbl_id = t.id WHERE NOT t.closing AND NOT c.closing ORDER BY t.name, c.name",
         (_COUNT_MAX,),
     )
     return [
@@ -141,3 +143,76 @@ def move_step(conn: Connection, limit: int) -> int:
     )
     conn.run("UPDATE col SET moving_after = ? WHERE id = ?", (ids[-1] if len(ids) == limit else None, col_id))
     return len(ids)
+
+
+# -- dropping ----------------------------------------------------------------------------------------------------------------------
+
+
+def drop_table(conn: Connection, name: str) -> int:
+    """Begin to drop a table: its name is free at once, and `close_step` deletes its media. Returns how many it had (counted up to 100,000).
+    Raises NotFound."""
+    table_id = conn.value("SELECT id FROM tbl WHERE name = ? AND NOT closing", (name,))
+    if table_id is None:
+        raise NotFound(f"There is no table {name!r}.", hint="lading table ls lists them.")
+    cols = [i for (i,) in conn.rows("SELECT id FROM col WHERE tbl_id = ? AND NOT closing", (table_id,))]
+    n = sum(_close(conn, i) for i in cols)
+    conn.run("UPDATE tbl SET closing = 1, name = ? WHERE id = ?", (_closed_name(conn, name), table_id))
+    return n
+
+
+def drop_column(conn: Connection, table: str, name: str) -> int:
+    """The same for one column. Raises NotFound."""
+    found = find_column(conn, table, name)
+    if found is None:
+        raise NotFound(f"There is no column {table}.{name}.", hint="lading table ls lists them.")
+    n = _close(conn, found.id)
+    conn.run("UPDATE col SET name = ? WHERE id = ?", (_closed_name(conn, name), found.id))
+    return n
+
+
+def _close(conn: Connection, col_id: int) -> int:
+    conn.run("UPDATE col SET closing = 1, moving_after = NULL WHERE id = ?", (col_id,))
+    return int(conn.value("SELECT count(*) FROM (SELECT 1 FROM medium WHERE col_id = ? LIMIT ?)", (col_id, _COUNT_MAX)))
+
+
+def _closed_name(conn: Connection, name: str) -> str:
+    return f"{name}{CLOSED}{new_ulid(conn.now_ms(), conn.random_bytes)}"
+
+
+def closing_due(conn: Connection) -> bool:
+    return conn.one("SELECT 1 FROM col WHERE closing = 1 LIMIT 1") is not None
+
+
+def close_step(conn: Connection, limit: int) -> int:
+    """Delete up to `limit` media of a column that is being dropped. Returns how many."""
+    col_id = conn.value("SELECT id FROM col WHERE closing = 1 LIMIT 1")
+    if col_id is None:
+        return 0
+    n = conn.run("DELETE FROM medium WHERE id IN (SELECT id FROM medium WHERE col_id = ? ORDER BY id LIMIT ?)", (col_id, limit))
+    if n < limit:
+        conn.run("UPDATE col SET closing = 2 WHERE id = ?", (col_id,))
+    return n
+
+
+def reopen(conn: Connection, col_id: int) -> None:
+    """Let a column that was dropped live again, and its table, under their old names. Raises ConfigError where another one has taken the
+    name."""
+    row = conn.one(
+        "SELECT t.id, t.name, t.closing, c.name, c.closing FROM col c JOIN tbl t ON t.id = c.tbl_id WHERE c.id = ?", (col_id,)
+    )
+    assert row is not None, "columns are never removed"
+    table_id, table, table_closing, name, closing = row
+    old_table, old_name = shown_name(table), shown_name(name)
+    if table_closing:
+        if conn.one("SELECT 1 FROM tbl WHERE name = ?", (old_table,)) is not None:
+            raise ConfigError(
+                f"its table {old_table} was dropped, and there is another one of that name.", hint="Drop that one first."
+            )
+        conn.run("UPDATE tbl SET closing = 0, name = ? WHERE id = ?", (old_table, table_id))
+    if closing:
+        if name != old_name and conn.one("SELECT 1 FROM col WHERE tbl_id = ? AND name = ?", (table_id, old_name)) is not None:
+            raise ConfigError(f"its column {old_table}.{old_name} was dropped, and there is another one of that name.",
+                              hint="Drop that one first.")  # fmt: skip
+        if closing == 1:
+            raise ConfigError(f"its column {old_table}.{old_name} is just being dropped.", hint="Try again in a moment.")
+        conn.run("UPDATE col SET closing = 0, name = ? WHERE id = ?", (old_name, col_id))

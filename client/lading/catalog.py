@@ -16,7 +16,7 @@ from lading.intake import Source
 from lading.medium import Medium, Receipt, receipt_of
 from lading.recording import Recorder
 from lading.sweeps import Sweeps
-from lading_catalog import doorbell, finding, lock, media, shapes, stores, tables
+from lading_catalog import deleting, doorbell, finding, lock, media, shapes, stores, tables
 from lading_catalog import why as reasons
 from lading_catalog.config import Config, load
 from lading_catalog.connection import open_catalog
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _POLL_S = (0.02, 0.25)  # how often a wait looks, at first and at most
 _NO_DAEMON_S = 10.0  # a wait without time-out gives a daemon that restarts this long
+_CLOSE_SLICE = 64  # media of a dropped column that are deleted in one transaction
 _WAL_VALVE_BYTES = 64 << 20
 
 
@@ -277,6 +278,31 @@ class Catalog:
         doorbell.ring(self.home)
         return n
 
+    def drop_table(self, name: str, progress: Callable[[int], None] | None = None) -> int:
+        """Drop a table: its name is free at once, its media are deleted, by the daemon or, where none runs, here. Each can be brought back
+        with `undelete`. `progress(deleted so far)`. Returns how many media it had (counted up to 100,000). Raises NotFound."""
+        return self._drop(lambda: tables.drop_table(self._conn, name), progress)
+
+    def drop_column(self, table: str, column: str, progress: Callable[[int], None] | None = None) -> int:
+        """The same for one column."""
+        return self._drop(lambda: tables.drop_column(self._conn, table, column), progress)
+
+    def _drop(self, begin: Callable[[], int], progress: Callable[[int], None] | None) -> int:
+        with self._lock, self._conn.writing():
+            n = begin()
+        doorbell.ring(self.home)
+        done = 0
+        while not self.daemon().running:
+            with self._lock, self._conn.writing(durable=False) as conn:
+                step = tables.close_step(conn, _CLOSE_SLICE)
+                if step == 0 and not tables.closing_due(conn):
+                    break
+            done += step
+            if progress is not None:
+                progress(done)
+        doorbell.ring(self.home)
+        return n
+
     def columns(self) -> list[shapes.Json]:
         """All columns with their destinations (lading.column/1)."""
         with self._lock:
@@ -307,6 +333,11 @@ class Catalog:
         with self._lock, self._conn.writing():
             if not media.pin(self._conn, ulid, pinned):
                 raise NotFound(f"There is no medium m_{ulid}.")
+
+    def _undelete(self, ulid: str) -> None:
+        with self._lock, self._conn.writing():
+            deleting.undelete(self._conn, ulid)
+        doorbell.ring(self.home)
 
     def _delete(self, ulid: str) -> None:
         with self._lock, self._conn.writing():

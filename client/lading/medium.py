@@ -188,5 +188,11 @@ class Medium:
         self._catalog._pin(self._ulid, False)
 
     def delete(self) -> None:
-        """Delete the medium. Copies that nothing else needs get a tombstone; this version removes none of them yet."""
+        """Delete the medium. Copies that nothing else needs go when their grace (`delete_after`) is over; until then `undelete` brings it
+        back."""
         self._catalog._delete(self._ulid)
+
+    def undelete(self) -> Medium:
+        """Take its deletion back, under its id, as long as a copy of it is left. Raises NotFound once the last one is gone."""
+        self._catalog._undelete(self._ulid)
+        return self.refresh()

@@ -13,6 +13,7 @@ import lading
 from lading.evict import evict
 from lading.fetch import TooLate
 from lading_catalog.errors import BadRequest
+from lading_catalog.ids import medium_ulid
 from ladingd.reply import reply
 
 WAIT_MAX_S = 300.0
@@ -47,6 +48,18 @@ class Actions:
         evict(self._catalog, medium.id[2:], renew_s=0.0)
         return reply(medium.refresh().shape)
 
+    def delete(self, request: Request) -> Response:
+        """lading.media/1 of the deleted medium, by its id only: `purge_at` says until when it can be brought back."""
+        if medium_ulid(request.path_params["id"]) is None:
+            raise BadRequest("Media are deleted by id.")
+        medium = self._medium(request)
+        medium.delete()
+        return reply(medium.refresh().shape)
+
+    def undelete(self, request: Request) -> Response:
+        """lading.media/1, living again."""
+        return reply(self._medium(request).undelete().shape)
+
     def confirm_sweep(self, request: Request) -> Response:
         """lading.plan/1: a sweep that stopped at the cap is carried out."""
         return reply(self._catalog.sweeps.confirm(request.path_params["plan"]))
@@ -72,6 +85,8 @@ class Actions:
             Route("/v1/media/{id:path}/evict", self.evict, methods=["POST"]),
             Route("/v1/media/{id:path}/pin", self.pin, methods=["POST"]),
             Route("/v1/media/{id:path}/unpin", self.unpin, methods=["POST"]),
+            Route("/v1/media/{id:path}/undelete", self.undelete, methods=["POST"]),
+            Route("/v1/media/{id:path}", self.delete, methods=["DELETE"]),
         ]
 
 

@@ -12,13 +12,13 @@ import apsw
 import pytest
 
 from catalog_kit import EPOCH, LIVE, A, B, C, Kit, size_of
-from lading_catalog import replicas, safety, tables
-from lading_catalog.errors import Refused, Unavailable
+from lading_catalog import deleting, replicas, safety, tables
+from lading_catalog.errors import NotFound, Refused, Unavailable
 
 URIS = (A, B, C)
 CONTENTS = range(1, 6)
 TABLES = ("one", "two", "three")
-WALKS, STEPS = 6, 220
+WALKS, STEPS = 6, 300
 
 
 class Walk:
@@ -28,6 +28,7 @@ class Walk:
         self.kit, self.dice = kit, random.Random(seed)
         self.media: dict[str, dict[str, object]] = {}
         self.deleted: set[str] = set()
+        self.graves: dict[str, dict[str, object]] = {}
         self.keys: dict[int, str] = {}
         self.min_copies: int | None = None
         self.journal = 0
@@ -55,9 +56,24 @@ class Walk:
             return False
         ulid = self.dice.choice(sorted(self.media))
         self.kit.delete(ulid)
-        del self.media[ulid]
+        self.graves[ulid] = self.media.pop(ulid)
         self.deleted.add(ulid)
         return True
+
+    def undelete(self) -> bool:
+        """A deleted medium that has a copy left comes back as it was."""
+        for ulid in self.dice.sample(sorted(self.graves), min(2, len(self.graves))):
+            try:
+                with self.kit.conn.writing(durable=False):
+                    deleting.undelete(self.kit.conn, ulid)
+            except NotFound:
+                continue
+            known = self.media[ulid] = self.graves.pop(ulid)
+            self.deleted.discard(ulid)
+            if not known["given"] and known["table"] in self.columns:
+                known["uris"] = frozenset(self.columns[str(known["table"])])
+            return True
+        return False
 
     def pin(self) -> bool:
         if not self.media:
@@ -310,9 +326,9 @@ class Walk:
             with self.kit.conn.writing(durable=False):
                 self.kit.conn.run("INSERT INTO store (uri, role) VALUES (?, 'destination')", (uri,))
         weights = {
-            self.put: 8, self.delete: 4, self.pin: 3, self.set_destination: 2, self.move: 6, self.claim: 10, self.confirm: 8,
-            self.release: 2, self.lose: 2, self.evict: 4, self.use_again: 2, self.fetch: 2, self.sweep: 4, self.forget: 4, self.drop_anything: 3,
-            self.set_min_copies: 1,
+            self.put: 8, self.delete: 4, self.undelete: 3, self.pin: 3, self.set_destination: 2, self.move: 6, self.claim: 10,
+            self.confirm: 8, self.release: 2, self.lose: 2, self.evict: 4, self.use_again: 2, self.fetch: 2, self.sweep: 4,
+            self.forget: 4, self.drop_anything: 3, self.set_min_copies: 1,
         }  # fmt: skip
         for _ in range(steps):
             step = self.dice.choices(list(weights), list(weights.values()))[0]
@@ -327,7 +343,7 @@ def test_walk(tmp_path: Path, seed: int) -> None:
     walk = Walk(kit, seed)
     walk.run(STEPS)
     kit.check()
-    assert all(walk.done[step] for step in ("put", "delete", "move", "claim", "confirm", "lose", "evict", "sweep", "forget")), (
-        walk.done
-    )
+    assert all(
+        walk.done[step] for step in ("put", "delete", "undelete", "move", "claim", "confirm", "lose", "evict", "sweep", "forget")
+    ), walk.done
     kit.conn.close()

@@ -22,6 +22,7 @@ from catalog_kit import EPOCH, A, B, Kit, digest
 from lading_catalog import (
     cache,
     clock,
+    deleting,
     evicting,
     fetching,
     finding,
@@ -194,6 +195,16 @@ class Exercise:
         do("tables.set_destination", lambda: tables.set_destination(conn, "default", "file", [URI, B]))
         do("tables.moves_due", lambda: tables.moves_due(conn))
         assert do("tables.move_step", lambda: tables.move_step(conn, 10)) == 10
+        dropped = kit.put(31, [A], table="to/drop", column="c")
+        kit.put(32, [A], table="to/drop", column="d")
+        assert do("tables.drop_column", lambda: tables.drop_column(conn, "to/drop", "c")) == 1
+        assert do("tables.drop_table", lambda: tables.drop_table(conn, "to/drop")) == 1
+        do("tables.closing_due", lambda: tables.closing_due(conn))
+        while tables.closing_due(conn):
+            do("tables.close_step", lambda: tables.close_step(conn, 10))
+        gone = conn.value("SELECT col_id FROM deleted_medium WHERE ulid = ?", (dropped,))
+        do("tables.reopen", lambda: tables.reopen(conn, gone))
+        do("deleting.undelete", lambda: deleting.undelete(conn, dropped))
         assert do("safety.set_min_copies", lambda: safety.set_min_copies(conn, 1))
         do("safety.review_due", lambda: safety.review_due(conn))
         do("safety.review_step", lambda: safety.review_step(conn, 10))
@@ -231,7 +242,7 @@ class Exercise:
         assert do("fetching.confirm", lambda: fetching.confirm(conn, arrived, EPOCH))
 
     def evict(self) -> None:
-        kit, conn, do, now = self.kit, self.kit.conn, self.do, self.kit.now
+        conn, do, now = self.kit.conn, self.do, self.kit.now
         age = evicting.ProofAge(0, now() + 1_000)
         chosen = do("evicting.candidates", lambda: evicting.candidates(conn, False, (-1, 0), 3))
         assert len(chosen) == 3
@@ -241,6 +252,7 @@ class Exercise:
         )
         ulid = conn.value("SELECT ulid FROM medium WHERE object_id = ?", (chosen[0].object_id,))
         assert do("evicting.of_medium", lambda: evicting.of_medium(conn, ulid)) == (chosen[0], "evictable")
+        assert do("evicting.of_objects", lambda: evicting.of_objects(conn, [c.object_id for c in chosen])) == chosen
         ids = [c.object_id for c in chosen]
         assert do("evicting.stale", lambda: evicting.stale(conn, ids, age)) == {}
         (old,) = do("evicting.stale all", lambda: evicting.stale(conn, ids[:1], evicting.ProofAge(now(), now() + 1_000)))[ids[0]]
@@ -274,6 +286,7 @@ class Exercise:
         kit.sql("UPDATE replica SET unsure = 1 WHERE id = ?", (kit.replica(22, A),))
         for ulid in (*sent, never):
             kit.delete(ulid)
+        ours = {kit.replica(n, A) for n in (21, 22, 23)}
         assert do("sweeping.unseen", lambda: sweeping.unseen(conn))
         assert do("sweeping.see", lambda: sweeping.see(conn, 5, 100)) > 0
         assert do("sweeping.waiting", lambda: sweeping.waiting(conn))
@@ -281,7 +294,7 @@ class Exercise:
         assert do("sweeping.how_many", lambda: sweeping.how_many(conn, a, 5))[0] >= 2
         do("sweeping.local_copy_wanted", lambda: sweeping.local_copy_wanted(conn, 1_002))
         assert do("sweeping.listing", lambda: sweeping.listing(conn, a, 0, 10))
-        chosen = [d for d in do("sweeping.due", lambda: sweeping.due(conn, a, 5, (4, 0), 50)) if d.held is None]
+        chosen = [d for d in do("sweeping.due", lambda: sweeping.due(conn, a, 5, (4, 0), 50)) if d.replica_id in ours]
         assert len(chosen) == 3
         dropped, refused = do("sweeping.drop", lambda: sweeping.drop(conn, chosen, now()))
         assert (len(dropped), refused) == (2, [])

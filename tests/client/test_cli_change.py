@@ -18,7 +18,7 @@ def test_rm_deletes_by_id_only(cli: Cli) -> None:
     assert cli.run("rm", "nope", "--json", code=2).json["exit"] == 2
     done = cli.run("rm", "m_" + "0" * 26, a, code=3)  # the others go on
     assert done.out == f"{a}  deleted  a\n"
-    assert "marked for removal" in done.err
+    assert "Copies that nothing else needs go after 24h. To take it back: lading undelete ID" in done.err
     assert "deleted already" in cli.run("rm", a, code=3).err
     shape = cli.run("rm", "--json", b).json
     assert (shape["id"], shape["state"], bool(shape["deleted_at"])) == (b, "deleted", True)

@@ -35,13 +35,13 @@ BEGIN
 END;
 
 -- What holds a replica back from `dropping`; `why` NULL: nothing. Only what nothing needs may go, for a tombstone the daemon has seen, and
--- never so that the last good copy goes. A local copy of an object that still has media needs no tombstone: that is eviction, or a put
--- that takes a fetch's place.
+-- never so that the last good copy goes. A local copy of an object that still has media needs no tombstone: that is eviction. Neither does
+-- one that is only wanted here: there are no bytes yet, and a put takes a fetch's place.
 CREATE VIEW held AS
   SELECT r.id AS replica_id, CASE
       WHEN (SELECT role FROM store WHERE id = r.store_id) = 'source' THEN 'a source is only read'
       WHEN r.need_n > 0 THEN 'still needed'
-      WHEN (r.store_id <> 0 OR o.media_n = 0 OR r.state = 'damaged')
+      WHEN (r.store_id <> 0 OR r.state = 'damaged' OR o.media_n = 0 AND r.state <> 'wanted')
         AND NOT EXISTS (SELECT 1 FROM tombstone WHERE replica_id = r.id AND seen_clock_ms IS NOT NULL) THEN 'no tombstone'
       WHEN r.store_id = 0 AND r.state = 'present' AND o.pins_n > 0 THEN 'pinned'
       WHEN o.media_n > 0 AND r.state = 'present' AND CASE

@@ -1,5 +1,6 @@
 -- What SQL users see: stable names, ids as on the command line, times in milliseconds since 1970. docs/sql.md describes them.
 -- Everything else in the catalog is private and may change.
+-- (A table or column that was dropped has a quote and more behind its name: tables.py.)
 
 CREATE VIEW tables AS SELECT id, name, closing FROM tbl WHERE NOT closing;
 
@@ -9,10 +10,12 @@ CREATE VIEW columns AS
                                 WHERE d.set_id = c.set_id) END AS destinations
   FROM col c JOIN tbl t ON t.id = c.tbl_id WHERE NOT c.closing AND NOT t.closing;
 
-CREATE VIEW rows AS SELECT 'r_' || r.ulid AS id, t.name AS "table", r.scalars FROM row r JOIN tbl t ON t.id = r.tbl_id;
+CREATE VIEW rows AS SELECT 'r_' || r.ulid AS id, t.name AS "table", r.scalars FROM row r JOIN tbl t ON t.id = r.tbl_id
+  WHERE NOT t.closing;
 
 CREATE VIEW media AS
-  SELECT 'm_' || m.ulid AS id, m.name, t.name AS "table", c.name AS "column", 'r_' || r.ulid AS row, c.kind,
+  SELECT 'm_' || m.ulid AS id, m.name, substr(t.name, 1, ifnull(nullif(instr(t.name, '"'), 0) - 1, length(t.name))) AS "table",
+    substr(c.name, 1, ifnull(nullif(instr(c.name, '"'), 0) - 1, length(c.name))) AS "column", 'r_' || r.ulid AS row, c.kind,
     lower(hex(o.sha256)) AS sha256, o.size_bytes, m.mime, m.created_at_ms, m.modified_at_ms,
     CASE WHEN o.state = 'lost' THEN 'lost' WHEN m.set_id IS NULL THEN 'local_only' ELSE o.state END AS state,
     EXISTS (SELECT 1 FROM replica l WHERE l.object_id = o.id AND l.store_id = 0
@@ -22,7 +25,8 @@ CREATE VIEW media AS
     JOIN object o ON o.id = m.object_id;
 
 CREATE VIEW deleted_media AS
-  SELECT 'm_' || m.ulid AS id, m.name, t.name AS "table", c.name AS "column", c.kind, lower(hex(m.sha256)) AS sha256, m.size_bytes,
+  SELECT 'm_' || m.ulid AS id, m.name, substr(t.name, 1, ifnull(nullif(instr(t.name, '"'), 0) - 1, length(t.name))) AS "table",
+    substr(c.name, 1, ifnull(nullif(instr(c.name, '"'), 0) - 1, length(c.name))) AS "column", c.kind, lower(hex(m.sha256)) AS sha256, m.size_bytes,
     m.mime, m.created_at_ms, m.modified_at_ms, m.deleted_at_ms, m.purged_at_ms
   FROM deleted_medium m LEFT JOIN col c ON c.id = m.col_id LEFT JOIN tbl t ON t.id = c.tbl_id
   WHERE NOT EXISTS (SELECT 1 FROM medium WHERE id = m.id);

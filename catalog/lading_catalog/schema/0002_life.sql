@@ -53,10 +53,10 @@ CREATE TABLE sweep_tally (
   PRIMARY KEY (store_id, hour)
 ) STRICT, WITHOUT ROWID;
 
--- A column that is being dropped, or was: its media are deleted in slices, and it takes no new ones. Dropped tables and columns get a
--- name that nobody can give, `name~ULID`, so that the old one is free; an undelete gives it back.
+-- A column that is being dropped (1), or was (2): it takes no new media, and those it has are deleted in slices. Dropped tables and columns
+-- are called `name"ULID`, which nobody can name, so that the name is free; an undelete gives it back.
 ALTER TABLE col ADD COLUMN closing INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX col_closing ON col (id) WHERE closing = 1;  -- 1: has media yet; 2: done
+CREATE INDEX col_closing ON col (id) WHERE closing = 1;
 
 -- When the last copy of a deleted medium had gone: from then on no undelete brings it back.
 ALTER TABLE deleted_medium ADD COLUMN purged_at_ms INTEGER;

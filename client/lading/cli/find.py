@@ -59,7 +59,16 @@ def _line(shape: dict[str, Any], where: int) -> str:
         place = f"{text}{' ' * (where - words.width(text))}  "
     state = colour(shape["state"], f"{shape['state']:<10}")
     age = words.relative(shape["deleted_at"] or shape["created_at"]).removesuffix(" ago")
-    return f"{shape['id']}  {state}  {words.size(shape['size_bytes']):>7}  {disk:<4}  {age:>9}  {place}{printable(shape['name'])}"
+    back = f"  ({_back(shape)})" if shape["deleted_at"] else ""
+    return f"{shape['id']}  {state}  {words.size(shape['size_bytes']):>7}  {disk:<4}  {age:>9}  {place}{printable(shape['name'])}{back}"
+
+
+def _back(shape: dict[str, Any]) -> str:
+    """Until when a deleted medium can be brought back."""
+    text = words.relative(shape["purge_at"])
+    if text.endswith("ago"):
+        return f"gone {text}"
+    return "can be brought back" + (f" for {text.removeprefix('in ')}" if text.startswith("in ") else "")
 
 
 @command("show", short_help="all that is known of one medium")

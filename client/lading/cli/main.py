@@ -19,7 +19,7 @@ from lading_catalog.errors import ConfigError, Error
 COMMANDS = {
     "put": "put:put", "get": "get:get", "fetch": "fetch:fetch", "ls": "find:ls", "show": "find:show",
     "status": "status:status", "why": "why:why", "safe": "safe:safe", "wait": "wait:wait",
-    "rm": "media:rm", "pin": "media:pin", "unpin": "media:unpin", "evict": "media:evict",
+    "rm": "media:rm", "undelete": "media:undelete", "pin": "media:pin", "unpin": "media:unpin", "evict": "media:evict",
     "sweep": "sweep:sweep", "table": "table:table", "destination": "destination:destination", "sql": "sql:sql",
     "config": "config:config", "daemon": "daemon:daemon",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""`lading rm`, `pin`, `unpin`, `evict`: commands that change one medium after another."""
+"""`lading rm`, `undelete`, `pin`, `unpin`, `evict`: commands that change one medium after another."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @command("rm", short_help="delete media")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 def rm(app: App, ids: tuple[str, ...]) -> int:
-    """Delete media, by id only. Copies that no other medium needs are marked; this version removes none of them yet."""
+    """Delete media, by id only. Copies that no other medium needs are removed, here and at destinations, when their grace (delete_after)
+    is over; until then: lading undelete ID.
+    """
 
     def one(cat: Catalog, text: str) -> Medium:
         if medium_ulid(text) is None:
@@ -33,10 +35,22 @@ def rm(app: App, ids: tuple[str, ...]) -> int:
 
     code, done = _each(app, ids, one, "deleted")
     if done:
-        app.out.say(
-            "Copies that no other medium needs are marked for removal. This version removes none yet, here or at destinations."
-        )
+        who = ids[0] if len(ids) == 1 else "ID"
+        app.out.say(f"Copies that nothing else needs go after {app.settings().delete_after}. To take it back: lading undelete {who}")
     return code
+
+
+@command("undelete", short_help="bring deleted media back")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+def undelete(app: App, ids: tuple[str, ...]) -> int:
+    """Bring deleted media back under their ids, as long as a copy of them is left (lading ls --deleted). ID may also be a SHA-256 or a
+    name. Exit code 3 where the last copy has gone.
+    """
+
+    def one(cat: Catalog, text: str) -> Medium:
+        return cat.medium(text).undelete()
+
+    return _each(app, ids, one, "undeleted")[0]
 
 
 @command("pin", short_help="keep their copies on this disk")

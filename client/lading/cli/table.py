@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from lading.cli import words
 from lading.cli.app import NOTHING_YET, App, command
 from lading.cli.output import colour
+from lading_catalog.errors import NotFound
 from lading_catalog.names import printable
 
 
@@ -76,5 +79,40 @@ def set_destination(app: App, table_name: str, column: str, uris: tuple[str, ...
         app.out.say(f"{words.media(0)} there yet: it holds for what is put from now on.")
 
 
+@command("drop", short_help="delete a table or a column with its media")
+@click.argument("table_name", metavar="TABLE")
+@click.argument("column", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop(app: App, table_name: str, column: str | None, yes: bool) -> int:
+    """Drop a table, or one COLUMN of it: its media are deleted. Their copies go when their grace (delete_after) is over; until then each
+    can be brought back with `lading undelete`.
+    """
+    what = printable(table_name if column is None else f"{table_name}.{column}")
+    with app.catalog() as cat:
+        found = [c for c in cat.columns() if c["table"] == table_name and column in (None, c["column"])]
+        if not found:
+            raise NotFound(f"There is no {'table' if column is None else 'column'} {what}.", hint="lading table ls lists them.")
+        n = sum(c["media"] for c in found)
+        more = "+" if any(c["media_capped"] for c in found) else ""
+        if not yes and not sys.stdin.isatty():
+            raise click.UsageError(f"{what} has {n:,}{more} media: --yes deletes them.")
+        if not yes and not click.confirm(f"Delete {what} with its {n:,}{more} media?", err=True):
+            app.out.say("Nothing was deleted.")
+            return 1
+        bar = app.out.progress("media deleted", total=0 if more else n)
+        show = lambda done: bar.show(done, 0 if more else n)  # noqa: E731
+        n = cat.drop_table(table_name, show) if column is None else cat.drop_column(table_name, column, show)
+        app.out.done()
+        running = cat.daemon().running
+    if app.out.json:
+        app.out.document({"schema": "lading.dropped/1", "table": table_name, "column": column, "media": n})
+        return 0
+    app.out.result(
+        f"{what}  dropped, {n:,}{more} {'medium' if n == 1 else 'media'}{' (the daemon deletes them)' if running and n else ''}"
+    )
+    return 0
+
+
+table.add_command(drop)
 table.add_command(ls)
 table.add_command(set_destination)

@@ -23,7 +23,7 @@ _LOCAL = {
     "pinned": "stays: it is pinned",
     "changed": "was changed or removed: it is no longer what was put",
     "not_cached": "no copy",
-    "deleted": "deleted, kept until a later version removes it",
+    "deleted": "deleted, goes when its grace is over",
 }
 
 

@@ -11,7 +11,7 @@ from ladingd.pace import Pace
 
 @dataclass
 class Planner:
-    """Media of columns whose destinations changed; safety after a change of `min_copies`."""
+    """Media of columns whose destinations changed, or that are being dropped; safety after a change of `min_copies`."""
 
     conn: Connection
     pace: Pace
@@ -20,6 +20,10 @@ class Planner:
         if tables.moves_due(self.conn):
             with self.pace.writing(self.pace.slice, durable=False) as conn:
                 tables.move_step(conn, self.pace.slice)
+            return 0
+        if tables.closing_due(self.conn):
+            with self.pace.writing(self.pace.slice, durable=False) as conn:
+                tables.close_step(conn, self.pace.slice)
             return 0
         if safety.review_due(self.conn):
             with self.pace.writing(self.pace.slice, durable=False) as conn:
