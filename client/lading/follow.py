@@ -84,9 +84,9 @@ class Follower(io.RawIOBase):
 
     def _wait_for(self, end: int) -> int:
         """Until the bytes before `end` may be handed out: up to where."""
+        if self._error is not None:  # what was wrong once stays so
+            raise self._error
         while (until := self._available()) < end:
-            if self._error is not None:
-                raise self._error
             decided = self._waiting.look()
             if decided:
                 self._decide(decided[self._object_id])

@@ -110,6 +110,9 @@ def test_another_life_of_the_daemon_confirms_nothing(kit: Kit) -> None:
     with kit.conn.writing(durable=False):
         assert replicas.release_abandoned(kit.conn, EPOCH + 1, 10) == 1
     assert arrive(kit, here.replica_id) == set()
+    with kit.conn.writing(durable=False):
+        fetching.claim(kit.conn, [here.replica_id or 0], EPOCH + 1, kit.now())
+    assert arrive(kit, here.replica_id) == set()
 
 
 def test_what_nobody_has_any_more_is_not_fetched_and_rests(kit: Kit) -> None:
@@ -312,6 +315,7 @@ def test_what_stands_under_the_final_name_already_is_hashed(home: Path) -> None:
         ({5: ("present", KEY)}, False, True),
         ({5: ("dropping", KEY)}, False, False),
         ({5: ("present", "objects/000/other")}, False, False),  # an older catalog was restored: another replica has the number
+        ({5: ("wanted", "objects/000/other")}, False, False),
         ({}, False, False),
     ],
 )

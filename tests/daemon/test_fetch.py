@@ -129,7 +129,7 @@ def test_what_a_killed_daemon_brought_is_continued_by_the_next_life(rig: Rig) ->
 
 def test_a_part_of_other_bytes_is_found_out_by_the_digest_and_not_blamed_on_the_store(rig: Rig) -> None:
     """As after a power cut: the part is long, and not all of it was on the disk."""
-    _, object_id = away(rig)
+    _, object_id = away(rig, A, B)
     rig.want(object_id)
     here = rig.here(object_id)
     assert here.replica_id is not None
@@ -139,6 +139,7 @@ def test_a_part_of_other_bytes_is_found_out_by_the_digest_and_not_blamed_on_the_
     rig.settle()
     assert rig.fakes[A].looks == []
     assert [offset for _, offset in rig.fakes[A].gets] == [200_000, 0]
+    assert rig.fakes[B].gets == []
 
 
 def test_a_whole_part_that_was_not_yet_named_costs_no_request(rig: Rig) -> None:
@@ -304,6 +305,17 @@ def test_a_missing_object_is_looked_for_twice_with_time_between(rig: Rig) -> Non
     assert state(rig, object_id, A) == ["damaged", "present"]
     assert journalled(rig) == 1
     assert kept in rig.fakes[A].objects.values(), "it was sent again"
+
+
+def test_a_missing_object_that_is_asked_for_twice_in_a_moment_is_not_lost(rig: Rig) -> None:
+    _, object_id = away(rig)
+    rig.fakes[A].objects.clear()
+    for attempt in (1, 2):
+        rig.want(object_id)
+        rig.settle()
+        assert rig.here(object_id).attempts == attempt
+        rig.clock.forward(1)
+    assert state(rig, object_id, A) == ["present"]
 
 
 def test_a_missing_object_that_is_back_is_not_lost(rig: Rig) -> None:

@@ -114,19 +114,19 @@ def test_a_connection_that_is_cut_is_continued_by_range(
 ) -> None:
     place = make_place("rclone", endpoint=proxy.endpoint)
     daemon = make_daemon(place)
-    data = os.urandom(5 * MEGA)
+    data = os.urandom(12 * MEGA)
     with daemon.open() as cat:
         (medium,) = away(daemon, cat, place, data)
         daemon.start()
         proxy.reset()
-        proxy.faults.append(Fault("truncate_reply", match=lambda line: "/default/" in line, at=3 * MEGA))
+        proxy.faults.append(Fault("truncate_reply", match=lambda line: "/default/" in line, at=10 * MEGA))
         with medium.local(timeout=30) as path:
             assert path.read_bytes() == data
         assert not proxy.unused
         ranges = [head.get("range") for line, head in zip(proxy.requests, proxy.heads, strict=True) if "/default/" in line]
         assert ranges[0] is None
         assert ranges[1] is not None
-        assert 2 * MEGA <= int(ranges[1].removeprefix("bytes=").rstrip("-")) <= 3 * MEGA
+        assert 9 * MEGA <= int(ranges[1].removeprefix("bytes=").rstrip("-")) <= 10 * MEGA
 
 
 def test_kills_at_any_moment_leave_nothing_half_and_the_bytes_are_not_fetched_again(
