@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from lading_catalog.errors import Error
 
@@ -83,6 +83,14 @@ class Probe:
     facts: Mapping[str, Any]
 
 
+@runtime_checkable
+class Cached(Protocol):
+    """A store whose objects this machine's kernel keeps in memory."""
+
+    def uncache(self, key: str) -> None:
+        """Drop what this machine has cached of the object: a `get` that follows reads the medium, and is slower. Raises Missing."""
+
+
 class Store(Protocol):
     """One destination. Keys are relative to its URI: a store adds its own prefix. See the module's docstring for
     errors.
@@ -92,7 +100,8 @@ class Store(Protocol):
 
     @property
     def clock_offset_s(self) -> float | None:
-        """How far the store's clock was ahead of ours at its last answer; None if it has told no time yet."""
+        """Seconds by which the store's clock was ahead of ours at its last answer, within one; None if it has told no time yet. A
+        directory tells it by the time of what `write` wrote, and by nothing else."""
 
     def put(self, key: str, upload: Upload) -> Proof:
         """Store the whole object under `key` or nothing, and return the proof that it is whole. Storing the same bytes
@@ -108,14 +117,17 @@ class Store(Protocol):
 
     def delete(self, keys: Sequence[str], *, versions: bool = False) -> dict[str, Error]:
         """Delete; absent is success. Returns what failed, by key; empty means that all are gone. `versions`: of these keys, and of no
-        others, the older versions too, where the store keeps such."""
+        others, the older versions too, where the store keeps such. A key that the answer does not name as deleted has failed
+        (Unavailable)."""
 
     def read(self, key: str) -> bytes | None:
-        """A small object of our own (`.lading/…`), whole; None only where the store definitely says that there is none. Every doubt
-        raises. One request."""
+        """A small object of our own (`.lading/…`, at most OWN_MAX_BYTES, else Damaged), whole; None only where the store says that this
+        very key is absent. Every doubt raises: no such bucket, no permission, a 404 that names nothing, a disk that is not mounted.
+        One request."""
 
     def write(self, key: str, data: bytes) -> None:
-        """Store a small object of our own, in the place of what is there; whole or not at all. One request."""
+        """Store a small object of our own, in the place of what is there; whole or not at all, and durable when it returns. One
+        request."""
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """All objects whose key begins with `prefix`, in key order, in pages. An error or a short page raises: never a

@@ -16,10 +16,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
-from lading_catalog.durable import FOLDER_FLAGS, open_folder, publish, sync_file, sync_folder, write_all
+from lading_catalog.durable import FOLDER_FLAGS, open_folder, publish, sync_file, write_all
 from lading_catalog.errors import Damaged, Error, Missing, Refused, Unavailable
-from ladingd.stores.base import OWN_MAX_BYTES, Entry, Probe, Proof, Stat, Upload
-from ladingd.stores.directory_files import delete_file, regular_file, sync_existing, unlink_quietly, walk
+from ladingd.stores.base import Entry, Probe, Proof, Stat, Upload
+from ladingd.stores.directory_files import delete_file, drop_pages, regular_file, sync_existing, unlink_quietly, walk
+from ladingd.stores.directory_own import read_small, replace_small
 from ladingd.stores.directory_tmp import TMP_FOLDER, new_name, sweep
 from ladingd.stores.errnos import translate
 from ladingd.stores.keys import check_key
@@ -96,8 +97,7 @@ class DirectoryStore:
 
     def _read_back(self, key: str, name: str, folder_fd: int, upload: Upload) -> Proof:
         with regular_file(name, folder_fd, key) as fd:
-            if hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # read from the medium, not from our own pages
+            drop_pages(fd)
             digest, size_bytes = hashlib.sha256(), 0
             while chunk := os.read(fd, CHUNK_BYTES):
                 digest.update(chunk)
@@ -133,17 +133,20 @@ class DirectoryStore:
         with self._opened(f"stat {key}", missing=True) as root_fd, self._object(root_fd, key) as fd:
             return Stat(size_bytes=os.fstat(fd).st_size)
 
+    def uncache(self, key: str) -> None:
+        with self._opened(f"look at {key}", missing=True) as root_fd, self._object(root_fd, key) as fd:
+            drop_pages(fd)
+
     def read(self, key: str) -> bytes | None:
         if self.marker is None:
             raise Unavailable(f"{self.uri}: nobody has looked yet which disk this is", uri=self.uri)
         try:
             with self._opened(f"read {key}", missing=True) as root_fd, self._object(root_fd, key) as fd:
-                data = os.read(fd, OWN_MAX_BYTES + 1)
-        except Missing:
-            return None
-        if len(data) > OWN_MAX_BYTES:
-            raise Damaged(f"{self.uri}{key} is longer than anything of ours", key=key)
-        return data
+                return read_small(fd, f"{self.uri}{key}")
+        except Missing as e:
+            if isinstance(e.__cause__, FileNotFoundError):
+                return None
+            raise Unavailable(f"{self.uri}{key}: something else stands where its folder should be", key=key) from e
 
     def write(self, key: str, data: bytes) -> None:
         *folders, name = self._segments(key)
@@ -154,15 +157,7 @@ class DirectoryStore:
             stack.callback(os.close, folder_fd)
             tmp_name = new_name()
             stack.callback(unlink_quietly, tmp_name, tmp_fd)
-            fd = os.open(tmp_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=tmp_fd)
-            try:
-                write_all(fd, data)
-                sync_file(fd)
-                self.clock_offset_s = os.fstat(fd).st_mtime - time.time()
-            finally:
-                os.close(fd)
-            os.replace(tmp_name, name, src_dir_fd=tmp_fd, dst_dir_fd=folder_fd)
-            sync_folder(folder_fd)
+            self.clock_offset_s = replace_small(tmp_name, name, tmp_fd, folder_fd, data)
 
     def delete(self, keys: Sequence[str], *, versions: bool = False) -> dict[str, Error]:
         failed: dict[str, Error] = {}

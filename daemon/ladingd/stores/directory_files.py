@@ -22,6 +22,12 @@ def unlink_quietly(name: str, folder_fd: int) -> None:
         os.unlink(name, dir_fd=folder_fd)
 
 
+def drop_pages(fd: int) -> None:
+    """What this machine has cached of the file: what is read next comes from the medium, not from our own pages."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def sync_existing(name: str, folder_fd: int) -> None:
     with regular_file(name, folder_fd, name) as fd:
         sync_file(fd)

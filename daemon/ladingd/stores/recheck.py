@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lading_catalog.errors import Damaged
-from ladingd.stores.base import Proof, Store
+from ladingd.stores.base import Cached, Proof, Store
 from ladingd.stores.source import drain
 
 
@@ -18,6 +18,8 @@ def recheck(store: Store, key: str, sha256: bytes, size_bytes: int, known: tuple
             if found != wanted:
                 raise Damaged(f"{store.uri}{key} has the {algorithm} {found}, not {wanted}", key=key)
             return Proof("head", algorithm, found, size_bytes)
+    if isinstance(store, Cached):
+        store.uncache(key)
     read_bytes, digest = drain(store.get(key))
     if read_bytes != size_bytes or digest.digest() != sha256:
         raise Damaged(f"{store.uri}{key} holds other bytes than were sent", key=key)

@@ -8,14 +8,14 @@ back.
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from boto3.s3.transfer import TransferConfig
 
 from lading_catalog.errors import Damaged, Error, Missing, Refused, Unavailable
-from ladingd.stores.base import OWN_MAX_BYTES, Entry, Probe, Proof, Stat, Upload
+from ladingd.stores import s3_own
+from ladingd.stores.base import Entry, Probe, Proof, Stat, Upload
 from ladingd.stores.keys import check_key
 from ladingd.stores.s3_client import Addressing, ClientOptions, Requests
 from ladingd.stores.s3_delete import Deleter
@@ -172,26 +172,18 @@ class S3Store:
 
     def delete(self, keys: Sequence[str], *, versions: bool = False) -> dict[str, Error]:
         failed = self._deleter.delete(keys)
-        return failed | remove_versions(self._s3, [key for key in keys if key not in failed]) if versions else failed
+        if versions and (self._facts.versioned is not False or self._deleter.left_markers):
+            left = [key for key in keys if key not in failed]
+            failed |= remove_versions(self._s3, self._deleter, left, page=self._page_size)
+        return failed
 
     def read(self, key: str) -> bytes | None:
         check_key(key)
-        try:
-            data = b"".join(self._s3.body(key))
-        except Missing:
-            return None
-        if len(data) > OWN_MAX_BYTES:
-            raise Damaged(f"{self.uri}{key} is {len(data)} bytes long, and none of ours is", key=key)
-        return data
+        return s3_own.read(self._s3, key)
 
     def write(self, key: str, data: bytes) -> None:
         check_key(key)
-        headers: dict[str, Any] = {"ContentType": "application/json"}
-        if self._facts.checksum:
-            headers |= {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": base64.b64encode(hashlib.sha256(data).digest()).decode()}
-        elif self._facts.content_md5:
-            headers["ContentMD5"] = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-        self._s3.call("PutObject", key, Body=data, **headers)
+        s3_own.write(self._s3, self._facts, key, data)
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         return entries(self._s3, prefix, self._page_size)

@@ -25,6 +25,8 @@ _METHODS = {
     "HeadObject": "head_object",
     "DeleteObject": "delete_object",
     "DeleteObjects": "delete_objects",
+    "DeleteObjectVersion": "delete_object",  # these two need another permission
+    "DeleteObjectVersions": "delete_objects",
     "ListObjectsV2": "list_objects_v2",
     "ListObjectVersions": "list_object_versions",
 }

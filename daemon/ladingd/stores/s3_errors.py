@@ -103,6 +103,7 @@ PERMISSIONS = {
     "DeleteObject": "s3:DeleteObject",
     "DeleteObjects": "s3:DeleteObject",
     "DeleteObjectVersion": "s3:DeleteObjectVersion",
+    "DeleteObjectVersions": "s3:DeleteObjectVersion",
     "ListObjectsV2": "s3:ListBucket",
     "ListObjectVersions": "s3:ListBucketVersions",
 }

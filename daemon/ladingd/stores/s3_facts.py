@@ -11,13 +11,15 @@ from typing import Any
 class Facts:
     """`checksum`: it refuses a wrong `x-amz-checksum-sha256`. `etag_md5`: the ETag of a single PUT is an MD5 that it
     computed without being told. `content_md5`: it refuses a wrong Content-MD5. `checksum_unnamed`: as `checksum`, also
-    where the header `x-amz-sdk-checksum-algorithm` is not sent. All false until a probe has shown them.
+    where the header `x-amz-sdk-checksum-algorithm` is not sent. All false until a probe has shown them. `versioned`: a
+    DELETE leaves the old version there; None if no probe has looked.
     """
 
     checksum: bool = False
     etag_md5: bool = False
     content_md5: bool = False
     checksum_unnamed: bool = False
+    versioned: bool | None = None
 
     @classmethod
     def of(cls, facts: Mapping[str, Any] | None) -> Facts:
@@ -27,6 +29,7 @@ class Facts:
             etag_md5=bool(known.get("etag_md5")),
             content_md5=bool(known.get("content_md5")),
             checksum_unnamed=bool(known.get("checksum_sha256_unnamed")),
+            versioned=known.get("versioned"),
         )
 
 
