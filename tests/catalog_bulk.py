@@ -9,7 +9,8 @@ URI = "file:///bulk/"
 
 # One object that is safe in one destination and cached here, with what it leaves in the journal. :n of them, ids above :base.
 _EACH = {
-    "object (id, sha256, size_bytes, media_n, routed_n, pins_n, copies_n, need_n, safe_n, blocked_n, state)": "SELECT :base + i, randomblob(32), 1000 + i % 5000, 1, 1, 0, 2, 1, 1, 0, 'safe' FROM n",
+    "object (id, sha256, size_bytes, media_n, routed_n, pins_n, copies_n, need_n, safe_n, blocked_n, state)":
+    "SELECT :base + i, randomblob(32), 1000 + i % 5000, 1, 1, 0, 2, 1, 1, 0, 'safe' FROM n",
     "row": "SELECT :base + i, :tbl, printf('01BXXXRRW%017d', i), NULL FROM n",
     "medium": "SELECT :base + i, printf('01BXXXMED%017d', i), :base + i, :col, :base + i, :set, 0, 1, 0, printf('IMG_%08d.jpg', i),"
     " 'image/jpeg', 1700000000000 + i, 1600000000000 + i FROM n",
@@ -27,7 +28,8 @@ _EACH = {
     "journal (at_ms, step, object_id, medium_id)": "SELECT 1700000000000 + i, 'put', :base + i, :base + i FROM n",
     "journal (at_ms, step, object_id, store_id, old)": "SELECT 1700000001000 + i, 'confirm', :base + i, :store, 'copying' FROM n",
     "deleted_medium (id, ulid, row_id, col_id, object_id, set_id, set_given, priority, pinned, name, mime, created_at_ms, modified_at_ms,"
-    " sha256, size_bytes, deleted_at_ms)": "SELECT 10000000 + i, printf('01BXXXDED%017d', i), 10000000 + i, :col, 10000000 + i, :set, 0, 1, 0,"
+    " sha256, size_bytes, deleted_at_ms)":
+    "SELECT 10000000 + i, printf('01BXXXDED%017d', i), 10000000 + i, :col, 10000000 + i, :set, 0, 1, 0,"
     " printf('OLD_%08d.jpg', i), 'image/jpeg', 1600000000000 + i, NULL, randomblob(32), 1000, 1690000000000 + i FROM n WHERE i % 10 = 0",
 }  # fmt: skip
 

@@ -54,6 +54,7 @@ class Cli:
         for name in [n for n in os.environ if n.startswith("LADING_")] + ["NO_COLOR"]:
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("HOME", str(place))
+        monkeypatch.setenv("LADING_MIN_FREE", "0")
         monkeypatch.setenv("LADING_HOME", str(self.home))
         monkeypatch.setenv("COLUMNS", "100")
         monkeypatch.chdir(place)

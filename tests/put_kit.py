@@ -10,6 +10,7 @@ from pathlib import Path
 
 import lading
 from lading_catalog.config import Config
+from lading_catalog.units import Amount
 
 JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF\0\1"
 
@@ -17,7 +18,7 @@ JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF\0\1"
 @contextmanager
 def catalog(home: Path) -> Iterator[lading.Catalog]:
     """Without the configuration and the environment of whoever runs the tests."""
-    with lading.open(config=Config(home=os.fspath(home))) as cat:
+    with lading.open(config=Config(home=os.fspath(home), min_free=Amount("0"))) as cat:
         yield cat
 
 

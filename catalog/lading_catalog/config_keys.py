@@ -60,7 +60,6 @@ class Azure(msgspec.Struct, frozen=True, kw_only=True):
 
 WITHOUT_EFFECT = (
     "r2_profile", "b2_profile", "tigris_profile", "api_key", "api_url", "azure", "gcs",
-    "min_free",
     "upload_limit", "download_limit", "multipart_threshold", "part_size", "verify_every", "backup_every", "url_max_size",
     "url_allow_private", "sql_memory", "on_event", "on_event_types",
 )  # fmt: skip

@@ -23,7 +23,7 @@ from typing import Any
 import apsw
 
 from lading_catalog import filesystem
-from lading_catalog.errors import CatalogError, CatalogUpgraded
+from lading_catalog.errors import CatalogError, CatalogFull, CatalogUpgraded
 from lading_catalog.ids import RandomBytes
 from lading_catalog.keys import NONCE_BYTES, key_again, object_key
 from lading_catalog.migrate import APPLICATION_ID, SCHEMA_VERSION, create
@@ -332,7 +332,7 @@ def _translated(e: BaseException, path: Path) -> CatalogError | None:
 
 
 def disk_full(path: Path) -> CatalogError:
-    return CatalogError(f"The disk that holds {path} is full.", hint="Free some space; nothing was changed.")
+    return CatalogFull(f"The disk that holds {path} is full.", hint="Free some space; nothing was changed.")
 
 
 def refuse_bad_place(home: Path, file: Path) -> None:

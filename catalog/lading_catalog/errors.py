@@ -13,6 +13,7 @@
     ├── Full                no space left, here or there
     ├── Archived            the object has to be restored from cold storage first
     ├── CatalogError        the catalog cannot be used as it is
+    │   ├── CatalogFull     its disk is full
     │   └── CatalogUpgraded another process has migrated it meanwhile: reopen
     └── ConfigError         a setting, option or URI is wrong
 
@@ -142,6 +143,10 @@ class Archived(StoreError):
 
 class CatalogError(Error):
     urn, title, status = "catalog", "Catalog error", 500
+
+
+class CatalogFull(CatalogError):
+    urn, title, status = "catalog-full", "The catalog's disk is full", 507
 
 
 class CatalogUpgraded(CatalogError):

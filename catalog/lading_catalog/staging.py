@@ -23,6 +23,7 @@ from lading_catalog.errors import Error, Full
 from lading_catalog.ids import RandomBytes
 from lading_catalog.keys import LOCAL_NONCE_BYTES, local_key
 from lading_catalog.localstore import CHUNK_BYTES, OBJECTS, SHARDS, STAGING, chunks_of, digest, prepare
+from lading_catalog.room import LOOK_EVERY_BYTES, Room
 
 # Ending of a temporary name whose commit failed without telling whether it may yet show. No file's own ending can look like it.
 UNSURE = "-unsure"
@@ -57,8 +58,10 @@ class SourceChanged(Error):
 class Session:
     """A writer's part of the staging folder. Thread-safe. Closing it (or the death of its process) frees the lock."""
 
-    def __init__(self, home: Path, random_bytes: RandomBytes = os.urandom) -> None:
+    def __init__(self, home: Path, random_bytes: RandomBytes = os.urandom, room: Room | None = None) -> None:
+        """`room`: what is left free on the disk; None: no limit but its end."""
         self.home = home
+        self._room = room
         self._random = random_bytes
         self._mutex = threading.Lock()
         self._left = 0
@@ -91,11 +94,25 @@ class Session:
         file that may be cloned instead of copied where the file system can. `size_hint`: how long the source probably is. Raises
         Full, Error, ReadFailed; then no file is left."""
         try:
-            return self._stage(source, ext, clone_fd if self._clones else None, size_hint)
+            with self._claim(len(source) if isinstance(source, bytes) else size_hint or 0):
+                return self._stage(source, ext, clone_fd if self._clones else None, size_hint)
         except ReadFailed:
             raise
         except OSError as e:
             raise translated(e, self.home) from e
+
+    def _claim(self, size_bytes: int) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._room is None else self._room.claim(size_bytes)
+
+    def _with_room(self, chunks: Iterator[bytes], size_hint: int | None) -> Iterator[bytes]:
+        """The room is looked at again on the way, for what is longer than was said."""
+        left = size_hint if size_hint is not None else 0
+        for chunk in chunks:
+            left -= len(chunk)
+            if left < 0:
+                with self._claim(LOOK_EVERY_BYTES):
+                    left = LOOK_EVERY_BYTES
+            yield chunk
 
     def _stage(self, source: BinaryIO | bytes, ext: str, clone_fd: int | None, size_hint: int | None) -> Staged:
         key = self._new_key(ext)
@@ -105,7 +122,8 @@ class Session:
             if clone_fd is not None and self._clone(fd, clone_fd):
                 sha256, size, head = digest(chunks_of(fd), None)
             else:
-                sha256, size, head = digest(_chunks(source, size_hint), fd)
+                chunks = _chunks(source, size_hint)
+                sha256, size, head = digest(chunks if isinstance(source, bytes) else self._with_room(chunks, size_hint), fd)
             durable.sync_file(fd)
             found = os.fstat(fd)
             if found.st_size != size:

@@ -22,6 +22,7 @@ from lading_catalog.config import Config, load
 from lading_catalog.connection import open_catalog
 from lading_catalog.errors import NoDaemon, NotFound, NotSafeYet
 from lading_catalog.query import query as run_query
+from lading_catalog.room import Room
 from lading_catalog.status import Daemon, Limits, disk_free, status
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Catalog:
             tuple(config.input_media_dest), tuple(config.output_media_dest), frozenset(config.endpoints)
         )
         self.sweeps = Sweeps(self)
-        self._recorder = Recorder(self.home, self._conn, self._lock, self._defaults)
+        room = Room(self.home, limits_of(config)[0].min_free_bytes)
+        self._recorder = Recorder(self.home, self._conn, self._lock, self._defaults, room)
 
     def __enter__(self) -> Catalog:
         return self

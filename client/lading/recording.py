@@ -12,17 +12,19 @@ from lading.intake import Taken
 from lading_catalog import doorbell, finding, localstore, media, tables
 from lading_catalog.connection import Connection, WalReplaced
 from lading_catalog.errors import CatalogError
+from lading_catalog.room import Room
 from lading_catalog.staging import Session, Staged
 
 
 class Recorder:
     """Publishes staged files and commits their rows. Thread-safe: `lock` guards `conn`; files are published outside of it."""
 
-    def __init__(self, home: Path, conn: Connection, lock: threading.RLock, defaults: tables.Defaults) -> None:
+    def __init__(self, home: Path, conn: Connection, lock: threading.RLock, defaults: tables.Defaults, room: Room) -> None:
         self._home = home
         self._conn = conn
         self._lock = lock
         self._defaults = defaults
+        self._room = room
         self._session: Session | None = None
         self._matches = lambda *file: localstore.matches(home, *file)
 
@@ -31,7 +33,7 @@ class Recorder:
         with self._lock:
             self._conn.same_process()
             if self._session is None:
-                self._session = Session(self._home)
+                self._session = Session(self._home, room=self._room)
             return self._session
 
     def close(self) -> None:

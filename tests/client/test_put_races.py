@@ -24,10 +24,11 @@ WRITER = """
 import os, sys
 import lading
 from lading_catalog.config import Config
+from lading_catalog.units import Amount
 home, number, count, same_name, same_bytes, uri = sys.argv[1], *map(int, sys.argv[2:6]), sys.argv[6]
 print("ready", flush=True)
 sys.stdin.readline()
-with lading.open(config=Config(home=home)) as cat:
+with lading.open(config=Config(home=home, min_free=Amount("0"))) as cat:
     for n in range(count):
         text = "the same" if same_bytes else f"{number}-{n}"
         print(cat.put(text.encode() * 1000, name="name" if same_name else f"{number}-{n}", destination=[uri] if uri else None).id, text)

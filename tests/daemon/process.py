@@ -42,7 +42,8 @@ class DaemonProcess:
         runtime.mkdir(mode=0o700, exist_ok=True)
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "LADING_", "XDG_", "NOTIFY_", "WATCHDOG_"))}
         self.env = {
-            **kept, "LADING_HOME": str(home), "LADING_LOG_FORMAT": "json", "XDG_RUNTIME_DIR": str(runtime), "HOME": str(home.parent),
+            **kept, "LADING_HOME": str(home), "LADING_LOG_FORMAT": "json", "LADING_MIN_FREE": "0",
+            "XDG_RUNTIME_DIR": str(runtime), "HOME": str(home.parent),
             "AWS_CONFIG_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true", **(settings or {}),
         }  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None

@@ -133,7 +133,7 @@ class Rig:
         self.home = home
         self.clock = Clock()
         self.fakes = {uri: FakeStore(uri) for uri in (A, B)}
-        self.cat = lading.open(config=load(home=str(home), environ={}))
+        self.cat = lading.open(config=load(home=str(home), environ={"LADING_MIN_FREE": "0"}))
         self.cat._conn.now_ms = self.clock
         self.conn: Connection = open_catalog(home, make=False, now_ms=self.clock)
         self.pace = Pace(self.conn, sleep=lambda s: None)

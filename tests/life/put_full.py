@@ -1,6 +1,6 @@
 """Puts on a disk that is really full. Run in a mount namespace of its own (`unshare -m`), with a folder to mount a tmpfs on:
 
-    python put_full.py FOLDER bytes|inodes PATH…      PATH…: where the packages are
+    python put_full.py FOLDER bytes|inodes|min_free|ballast PATH…      PATH…: where the packages are
 
 Prints one line a state, JSON: what was left, and what is wrong with it.
 """
@@ -21,6 +21,13 @@ SIZE_MB, INODES = 8, 420
 
 
 def main(folder: Path, what: str) -> None:
+    if what not in STATES:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "lading-test", str(folder)], check=True)
+        try:
+            print(json.dumps(_refuses(folder) if what == "min_free" else _catalog_goes_on(folder)), flush=True)
+        finally:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+        return
     for left in STATES[what]:
         for fresh in (False, True):
             _state(folder, what, left, fresh)
@@ -75,6 +82,45 @@ def _state(folder: Path, what: str, left: int, fresh: bool) -> None:
     finally:
         print(json.dumps(said), flush=True)
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def _refuses(folder: Path) -> dict[str, object]:
+    """Puts until there is no room: the last one is refused, a quarter of the disk is free then, and the catalog still writes."""
+    import lading
+    from lading_catalog.config import Config
+    from lading_catalog.units import Amount
+
+    with lading.open(config=Config(home=os.fspath(folder / "home"), min_free=Amount("25%"))) as cat:
+        media: list[lading.Medium] = []
+        text = ""
+        try:
+            while len(media) < 1000:
+                media.append(cat.put(os.urandom(100 * PAGE), name=f"{len(media)}"))
+        except lading.Full as e:
+            text = e.detail
+        found = os.statvfs(folder)
+        media[0].delete()
+        return {"put": len(media), "text": text, "free_share": found.f_bavail / found.f_blocks, "there": len(list(cat.media()))}
+
+
+def _catalog_goes_on(folder: Path) -> dict[str, object]:
+    """Somebody fills the disk to the last byte: the catalog cannot write, gives the ballast up, and can."""
+    import lading
+    from lading_catalog import ballast
+
+    with lading.open(folder / "home") as cat:
+        medium = cat.put(b"x", name="x")
+        made = ballast.make(cat.home, 0)
+        cat._conn.checkpoint(truncate=True)
+        fill_bytes(folder, 0)
+        try:
+            medium.pin()
+            before = "no error"
+        except lading.CatalogError as e:
+            before = type(e).__name__
+        released = ballast.release(cat.home)
+        medium.pin()
+        return {"made": made, "before": before, "released": released, "pinned": medium.refresh().pinned}
 
 
 def fill_bytes(folder: Path, pages: int) -> None:

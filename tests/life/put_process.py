@@ -29,7 +29,7 @@ def environment() -> dict[str, str]:
     """For processes of the packages under test; without settings of whoever runs the tests: a daemon would refuse
     a LADING_ that it does not know."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LADING_")}
-    return {**kept, "PYTHONPATH": os.pathsep.join(ROOTS)}
+    return {**kept, "LADING_MIN_FREE": "0", "PYTHONPATH": os.pathsep.join(ROOTS)}
 
 
 @dataclass
