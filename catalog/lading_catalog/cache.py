@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from lading_catalog.connection import Connection
 
-SOON_MS = 3_600_000  # a copy that comes back so soon after it was evicted should not have gone
+SOON_MS = 3_600_000  # so long a finding counts
 _NEWS = 0.1  # a change by less is not worth a write
 
 
@@ -28,7 +28,7 @@ def sha256_of(conn: Connection, object_id: int) -> bytes:
 
 
 def wanted(conn: Connection, now_ms: int) -> int | None:
-    """How large the cache would have to be for what was used in the last hour, if that is more than it may; None if all is well."""
+    """How large the cache would have to be for what was used in an hour, if the daemon has lately found it too small; else None."""
     text = conn.value("SELECT v FROM meta WHERE k = 'cache_wanted'")
     known = json.loads(text) if text is not None else None
     return known["size_bytes"] if known is not None and 0 <= now_ms - known["at_ms"] < SOON_MS else None

@@ -59,6 +59,7 @@ class ProofAge:
 class Stale:
     """A counted copy in a destination whose proof is too old: it has to be looked at before the local copy may go."""
 
+    object_id: int
     replica_id: int
     store_id: int
     key: str
@@ -91,6 +92,16 @@ def candidates(conn: Connection, reused: bool, after: tuple[int, int], limit: in
         f"{_CANDIDATE.format('replica r')} WHERE r.hold = 'evictable' AND r.reused = ? AND r.used_at_ms >= ?"
         " AND (r.used_at_ms > ? OR r.id > ?) ORDER BY r.used_at_ms, r.id LIMIT ?",
         (reused, after[0], *after, limit),
+    )
+    return [_candidate(row) for row in rows]
+
+
+def of_objects(conn: Connection, object_ids: Iterable[int]) -> list[Candidate]:
+    """The candidates among the copies of these objects."""
+    rows = conn.rows(
+        _CANDIDATE.format("json_each(?) j CROSS JOIN replica r ON r.object_id = j.value AND r.store_id = 0")
+        + " WHERE r.state IN ('wanted', 'copying', 'present') AND r.hold = 'evictable'",
+        (json.dumps(list(object_ids)),),
     )
     return [_candidate(row) for row in rows]
 
@@ -130,8 +141,8 @@ def stale(conn: Connection, object_ids: Iterable[int], age: ProofAge) -> dict[in
         {"ids": json.dumps(list(object_ids)), "oldest": age.oldest_ms, "newest": age.newest_ms},
     )
     found: dict[int, list[Stale]] = {}
-    for object_id, *rest in rows:
-        found.setdefault(object_id, []).append(Stale(*rest))
+    for row in rows:
+        found.setdefault(row[0], []).append(Stale(*row))
     return found
 
 
@@ -199,17 +210,18 @@ def _drop(conn: Connection, chosen: Sequence[Candidate], age: ProofAge) -> set[i
     return {i for (i,) in rows}
 
 
-def forget(conn: Connection, replica_ids: Iterable[int], *, evicted: bool = False) -> int:
-    """dropping → no row, for local copies whose file is gone. `evicted`: their objects remember when they were used last."""
-    ids = json.dumps(list(replica_ids))
-    if evicted:
-        conn.run(
-            "UPDATE object SET last_used_ms = r.used_at_ms FROM json_each(?) j CROSS JOIN replica r ON r.id = j.value"
-            " WHERE object.id = r.object_id AND r.store_id = 0 AND r.used_at_ms > 0",
-            (ids,),
-        )
+def remember(conn: Connection, gone: Iterable[Candidate]) -> None:
+    """Their objects remember when the evicted copies were used last."""
+    conn.run_many(
+        "UPDATE object SET last_used_ms = ? WHERE id = ?", [(c.used_at_ms, c.object_id) for c in gone if c.used_at_ms != ASKED_MS]
+    )
+
+
+def forget(conn: Connection, replica_ids: Iterable[int]) -> int:
+    """dropping → no row, for local copies whose file is gone."""
     return conn.run(
-        "DELETE FROM replica WHERE id IN (SELECT value FROM json_each(?)) AND store_id = 0 AND state = 'dropping'", (ids,)
+        "DELETE FROM replica WHERE id IN (SELECT value FROM json_each(?)) AND store_id = 0 AND state = 'dropping'",
+        (json.dumps(list(replica_ids)),),
     )
 
 
@@ -260,7 +272,8 @@ def evict(home: Path, chosen: Sequence[Candidate], age: ProofAge, writing: Writi
         unlink_dropped(home, [c.key for c in result.gone])
         if result.gone:
             with writing(len(result.gone), False) as conn:
-                forget(conn, taken, evicted=True)
+                remember(conn, result.gone)
+                forget(conn, taken)
     return result
 
 

@@ -43,6 +43,11 @@ def from_once(once_bytes: int, evictable_bytes: int) -> bool:
     return once_bytes * ONCE_SHARE > evictable_bytes
 
 
+def used_again(one: Candidate, atime_ms: int, now_ms: int) -> bool:
+    """Whether the file shows a use that the catalog does not know of."""
+    return one.used_at_ms + AGAIN_MS < atime_ms <= now_ms + CLOCK_SLACK_MS
+
+
 def verdict(one: Candidate, atime_ms: int, reused_since_ms: int | None, now_ms: int, limits: Limits) -> Verdict:
     """What becomes of a copy whose turn it is. `reused_since_ms`: last use of the one that has been unused longest in the other queue,
     None if it is empty: what came back had been used later than that, so it is used more often than those."""
@@ -50,7 +55,7 @@ def verdict(one: Candidate, atime_ms: int, reused_since_ms: int | None, now_ms: 
         return "go"
     if 0 <= now_ms - one.arrived_at_ms < limits.cooldown_ms:
         return "stay"
-    if one.used_at_ms + AGAIN_MS < atime_ms <= now_ms + CLOCK_SLACK_MS:
+    if used_again(one, atime_ms, now_ms):
         return "used"
     if (
         not one.reused

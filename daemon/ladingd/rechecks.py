@@ -11,7 +11,7 @@ import structlog
 
 from lading_catalog import evicting, journal, replicas, stores
 from lading_catalog.connection import Connection
-from lading_catalog.errors import Damaged, Error, Missing, Unavailable
+from lading_catalog.errors import Archived, Damaged, Error, Missing, Unavailable
 from lading_catalog.evicting import Renewed, Stale
 from lading_catalog.stores import StoreRow
 from ladingd.pace import Pace
@@ -22,9 +22,10 @@ from ladingd.transfers import Pool
 log = structlog.get_logger()
 
 AT_ONCE = 8
-OUT_MAX = 64  # looks under way or waiting for a thread
+WAITING_MAX = 256  # looks under way or waiting for a thread
 SECOND_LOOK_MS = 30_000  # between two looks that have to say the same
 PAUSE_MS = 60_000  # after a store that did not answer
+ARCHIVED_MS = 3_600_000  # before a copy is asked for again that its store has put away
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +45,46 @@ class Rechecks:
         self._done: deque[Look] = deque()
         self._out: set[int] = set()
         self._bad: dict[int, int] = {}  # replica → when it was first seen bad
-        self._rests: dict[int, int] = {}  # store → until when it is not asked
+        self._archived: dict[int, int] = {}  # replica → when
+        self._rests: dict[int, int] = {}  # store → since when it is not asked
+        self._away: set[int] = set()  # stores that did not answer, from then until they have rested (threads add to this)
 
     @property
     def busy(self) -> int:
         return len(self._out)
 
+    @property
+    def full(self) -> bool:
+        return len(self._out) >= WAITING_MAX
+
     def ask(self, wanted: Sequence[Stale], now_ms: int) -> bool:
-        """Look at these, as far as there is room. Whether any look is under way."""
+        """Look at these. Whether any look is under way; False: none of them can be looked at now."""
+        under_way = False
         for one in wanted:
-            if one.replica_id in self._out or len(self._out) >= OUT_MAX or self._later(one, now_ms):
-                continue
-            self._out.add(one.replica_id)
-            row = stores.get(self._conn, one.store_id)
-            self._pool.submit(lambda one=one, row=row: self._look(one, row, now_ms))  # type: ignore[misc]
-        return bool(self._out)
+            if one.replica_id in self._out:
+                under_way = True
+            elif not self._later(one, now_ms):
+                under_way = True
+                self._out.add(one.replica_id)
+                row = stores.get(self._conn, one.store_id)
+                self._pool.submit(lambda one=one, row=row: self._look(one, row, now_ms))  # type: ignore[misc]
+        return under_way
 
     def _later(self, one: Stale, now_ms: int) -> bool:
+        if one.store_id in self._rests and not _within(self._rests[one.store_id], now_ms, PAUSE_MS):
+            del self._rests[one.store_id]
+            self._away.discard(one.store_id)
         return (
-            now_ms < self._rests.get(one.store_id, 0)
-            or 0 <= now_ms - self._bad.get(one.replica_id, -SECOND_LOOK_MS) < SECOND_LOOK_MS
+            one.store_id in self._away
+            or _within(self._bad.get(one.replica_id), now_ms, SECOND_LOOK_MS)
+            or _within(self._archived.get(one.replica_id), now_ms, ARCHIVED_MS)
         )
 
-    def record(self, now_ms: int) -> int:
-        """Write down what the looks that have ended have shown. How many."""
+    def record(self, now_ms: int) -> dict[int, bool]:
+        """Write down what the looks that have ended have shown: object → whether this copy of it has a fresh proof now."""
         looks = [self._done.popleft() for _ in range(min(len(self._done), self._pace.slice))]
         if not looks:
-            return 0
+            return {}
         for look in looks:
             self._out.discard(look.stale.replica_id)
         fresh = [look for look in looks if look.proof is not None]
@@ -80,7 +94,7 @@ class Rechecks:
                 evicting.renew(conn, [_renewed(look) for look in fresh])
                 for look in lost:
                     self._lose(conn, look)
-        return len(looks)
+        return {look.stale.object_id: look.proof is not None for look in looks}
 
     def close(self) -> None:
         self._pool.close()
@@ -90,15 +104,23 @@ class Rechecks:
         if look.error is None:
             self._bad.pop(replica_id, None)
             return False
+        if isinstance(look.error, Archived):
+            self._archived[replica_id] = now_ms
+            return False
         if not isinstance(look.error, (Missing, Damaged)):
-            self._rests[look.stale.store_id] = now_ms + PAUSE_MS
-            log.warning("recheck.failed", key=look.stale.key, reason=look.error.reason, error=look.error.detail)
+            self._rest(look, now_ms)
             return False
         first_ms = self._bad.setdefault(replica_id, now_ms)
-        if now_ms - first_ms < SECOND_LOOK_MS:
+        if 0 <= now_ms - first_ms < SECOND_LOOK_MS:
             return False
         del self._bad[replica_id]
         return True
+
+    def _rest(self, look: Look, now_ms: int) -> None:
+        assert look.error is not None
+        if look.stale.store_id not in self._rests:
+            self._rests[look.stale.store_id] = now_ms
+            log.warning("recheck.failed", key=look.stale.key, reason=look.error.reason, error=look.error.detail)
 
     def _lose(self, conn: Connection, look: Look) -> None:
         assert look.error is not None
@@ -108,20 +130,31 @@ class Rechecks:
             log.error("damage.found", **detail)
 
     def _look(self, one: Stale, row: StoreRow, now_ms: int) -> Look:
-        """What is seen counts from when it was asked for."""
+        if one.store_id in self._away:
+            return Look(one, None, Unavailable("The one before it was not answered."), now_ms)
         value = (one.value if one.value is not None else one.sha256).hex()
+        error: Error
         try:
-            proof = recheck(self._reading(row), one.key, one.sha256, one.size_bytes, (one.algorithm, value))
+            return Look(
+                one, recheck(self._reading(row), one.key, one.sha256, one.size_bytes, (one.algorithm, value)), None, now_ms
+            )
         except Error as e:
-            return Look(one, None, e, now_ms)
+            error = e
         except Exception as e:  # (a thread that died would hold its place for ever)
             log.exception("recheck.crashed", key=one.key)
-            return Look(one, None, Unavailable(f"Unforeseen {type(e).__name__}."), now_ms)
-        return Look(one, proof, None, now_ms)
+            error = Unavailable(f"Unforeseen {type(e).__name__}.")
+        if not isinstance(error, (Missing, Damaged, Archived)):
+            self._away.add(one.store_id)
+        return Look(one, None, error, now_ms)
 
     def _ended(self, look: Look) -> None:
         self._done.append(look)
         self._wake()
+
+
+def _within(since_ms: int | None, now_ms: int, length_ms: int) -> bool:
+    """Whether so much time has not passed yet. A time from the future is the trace of a clock that jumped."""
+    return since_ms is not None and 0 <= now_ms - since_ms < length_ms
 
 
 def _renewed(look: Look) -> Renewed:

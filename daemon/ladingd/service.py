@@ -22,10 +22,23 @@ from watchdog.observers.api import BaseObserver
 
 import lading
 from lading.catalog import limits_of
-from lading_catalog import clock, doorbell, journal, localstore, media, migrate, ownership, recovery, replicas, safety, stores
+from lading_catalog import (
+    ballast,
+    clock,
+    doorbell,
+    journal,
+    localstore,
+    media,
+    migrate,
+    ownership,
+    recovery,
+    replicas,
+    safety,
+    stores,
+)
 from lading_catalog.config import Config, without_effect
 from lading_catalog.connection import CATALOG_FILE, Connection, open_catalog, refuse_bad_place
-from lading_catalog.errors import CatalogError, CatalogUpgraded
+from lading_catalog.errors import CatalogError, CatalogFull, CatalogUpgraded
 from lading_catalog.lock import DaemonLock
 from lading_catalog.status import disk_free
 from lading_catalog.stores import StoreRow
@@ -37,6 +50,7 @@ from ladingd.notify import notify, watchdog_s
 from ladingd.open_stores import OpenStores
 from ladingd.pace import Pace
 from ladingd.rechecks import Rechecks
+from ladingd.rehashes import Rehashes
 from ladingd.stores.base import Store
 from ladingd.workers.evict import Evictor
 from ladingd.workers.fetch import Fetcher
@@ -108,7 +122,10 @@ class Service:
                         raise
                     # A full or failing disk. Crash-only: begin a new life, whose start is the recovery, until it goes again.
                     log.error("catalog.failed", error=e.detail, hint=e.hint, next_try_in_s=LIVE_AGAIN_S)
-                    self._stopping.wait(LIVE_AGAIN_S)
+                    if isinstance(e, CatalogFull) and ballast.release(self.home):
+                        log.warning("ballast.released", hint="The disk is full; the space kept for this has been given up.")
+                    else:
+                        self._stopping.wait(LIVE_AGAIN_S)
         finally:
             lock.release()
 
@@ -170,6 +187,7 @@ class Service:
             log.warning("config.without_effect", key=key, origin=self.config.origin(key))
         migrate.remove_drafts(self.home)
         localstore.prepare(self.home)
+        ballast.make(self.home, self._cache_limits().min_free_bytes)
         doorbell.prepare(self.home)
         with self._conn.writing() as conn:
             self._epoch = replicas.new_epoch(conn)
@@ -188,9 +206,10 @@ class Service:
             limits_of(self.config)[0].min_free_bytes, self.wake,
         )  # fmt: skip
         self._rechecks = Rechecks(self._conn, self._pace, self._stores.reading, self.wake)
+        self._rehashes = Rehashes(self._conn, self._pace, self.home, self.wake)
         self._evictor = Evictor(
             self._conn, self._pace, self.home, self._cache_limits(), int(self.config.proof_max_age_s * 1000), self._rechecks,
-            free_bytes=lambda: disk_free(self.home)[0],
+            self._rehashes, free_bytes=lambda: disk_free(self.home)[0],
         )  # fmt: skip
         if self._fetch_only:
             return
@@ -228,6 +247,7 @@ class Service:
         self._fetcher.requeue_rest()
         self._fetcher.close()
         self._rechecks.close()
+        self._rehashes.close()
         for sweeper in self._sweepers.values():
             sweeper.close()
         for replicator in self._replicators.values():

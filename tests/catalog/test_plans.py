@@ -265,7 +265,8 @@ class Exercise:
         assert do("evicting.asked", lambda: evicting.asked(conn))
         dropped = do("evicting.drop", lambda: evicting.drop(conn, chosen[2:], age))
         assert len(dropped) == 1
-        assert do("evicting.forget", lambda: evicting.forget(conn, dropped, evicted=True)) == 1
+        do("evicting.remember", lambda: evicting.remember(conn, chosen[2:]))
+        assert do("evicting.forget", lambda: evicting.forget(conn, dropped)) == 1
         do("cache.local_bytes", lambda: cache.local_bytes(conn))
         do("cache.once_and_evictable_bytes", lambda: cache.once_and_evictable_bytes(conn))
         do("cache.sha256_of", lambda: cache.sha256_of(conn, ids[0]))

@@ -15,13 +15,15 @@ import pytest
 import lading
 from lading.evict import Held, evict
 from lading_catalog import evicting, leases, safety
+from lading_catalog.config import load
 from lading_catalog.connection import open_catalog
 from lading_catalog.errors import Error, Missing, Unavailable
-from lading_catalog.evicting import ProofAge
+from lading_catalog.evicting import Candidate, ProofAge
 from ladingd import cache_policy
 from ladingd.cache_policy import Limits
-from ladingd.rechecks import SECOND_LOOK_MS, Rechecks
-from ladingd.workers.evict import LOOK_AGAIN_MS, Evictor
+from ladingd.rechecks import AT_ONCE, SECOND_LOOK_MS, Rechecks
+from ladingd.rehashes import Rehashes
+from ladingd.workers.evict import LOOK_AGAIN_MS, LOOK_N, SHOWS_MS, Evictor
 
 from .rig import YEAR_MS, A, B
 from .sweep_rig import SweepRig
@@ -44,9 +46,11 @@ class EvictRig(SweepRig):
     def begin(self) -> EvictRig:
         super().begin()
         self.rechecks = Rechecks(self.conn, self.pace, self._open_only, self.woken.set)
+        self.rehashes = Rehashes(self.conn, self.pace, self.home, self.woken.set)
         self.evictor = Evictor(
-            self.conn, self.pace, self.home, self.limits, int(WEEK_S * 1000), self.rechecks, free_bytes=lambda: self.free
-        )
+            self.conn, self.pace, self.home, self.limits, int(WEEK_S * 1000), self.rechecks, self.rehashes,
+            free_bytes=lambda: self.free,
+        )  # fmt: skip
         return self
 
     def step(self) -> float | None:
@@ -56,20 +60,19 @@ class EvictRig(SweepRig):
     def settle(self, *, most: int = 0) -> float | None:
         while True:
             wait = super().settle(most=most)
-            if not self.rechecks.busy:
+            if not self.rechecks.busy and not self.rehashes.busy:
                 return wait
             self.woken.wait(0.002)
 
     def close(self) -> None:
         if hasattr(self, "rechecks"):
             self.rechecks.close()
+            self.rehashes.close()
         super().close()
 
-    def kb(self, *uris: str, **options: object) -> lading.Medium:
+    def kb(self, *uris: str) -> lading.Medium:
         self._n += 1
-        return self.cat.put(
-            self._n.to_bytes(4, "big") * (KB // 4), name=f"{self._n}.bin", destination=list(uris or (A,)), **options
-        )  # type: ignore[arg-type]
+        return self.cat.put(self._n.to_bytes(4, "big") * (KB // 4), name=f"{self._n}.bin", destination=list(uris or (A,)))
 
     def brought(self, n: int, *uris: str) -> list[lading.Medium]:
         """One after the other, a second apart; in their destinations before the evictor has looked."""
@@ -85,6 +88,10 @@ class EvictRig(SweepRig):
 
     def cached(self, media: list[lading.Medium]) -> list[int]:
         return [i for i, m in enumerate(media) if m.refresh().cached]
+
+    def object_id(self, medium: lading.Medium) -> int:
+        found: int = self.conn.value("SELECT object_id FROM medium WHERE ulid = ?", (medium.id[2:],))
+        return found
 
     def use(self, medium: lading.Medium) -> None:
         path = self.local(medium)
@@ -352,7 +359,7 @@ def test_min_free_is_kept(make: Make) -> None:
     rig.settle()
     assert rig.cached(media) == list(range(6))
     rig.free = 2 * KB
-    rig.evictor.free_bytes = lambda: rig.free + KB * (6 - len(rig.cached(media)))  # type: ignore[method-assign]
+    rig.evictor.free_bytes = lambda: rig.free + KB * (6 - len(rig.cached(media)))
     rig.settle()
     assert rig.cached(media) == [3, 4, 5]
 
@@ -386,6 +393,181 @@ def test_copies_that_cannot_go_are_not_walked_again_and_again(make: Make) -> Non
     finally:
         evicting.candidates = real
     assert len(calls) <= 4
+
+
+# -- what a walk costs -----------------------------------------------------------------------------------------------------------
+
+
+def counted(rig: EvictRig, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many candidates each look at the catalog has shown."""
+    seen: list[int] = []
+    real = evicting.candidates
+
+    def candidates(*args: object) -> list[Candidate]:
+        seen.append(len(found := real(*args)))  # type: ignore[arg-type]
+        return found
+
+    monkeypatch.setattr(evicting, "candidates", candidates)
+    return seen
+
+
+def test_the_low_watermark_is_reached_in_many_steps_too(make: Make) -> None:
+    rig = make(budget=99 * KB, low=40 * KB)
+    media = rig.brought(100)
+    rig.pace.slice = 8
+    rig.settle()
+    assert rig.cached(media) == list(range(60, 100))
+
+
+def test_many_copies_in_use_end_a_walk(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They move back as each is found, and the clock goes on: a walk must not meet them for ever."""
+    rig = make(budget=0)
+    media = rig.brought(60)
+    fds = [leases.take(rig.local(m)) for m in media]
+    seen = counted(rig, monkeypatch)
+    for _ in range(200):
+        rig.clock.ms += 1
+        rig.pace.slice = 8
+        rig.evictor.step(rig.clock.ms)
+    assert sum(seen) <= 3 * len(media)
+    assert len(rig.cached(media)) == 60
+    for taken in fds:
+        assert taken is not None
+        os.close(taken[0])
+    rig.forward(2 * LOOK_AGAIN_MS / 1000)
+    assert rig.cached(media) == []
+
+
+def test_no_more_copies_wait_for_a_look_than_have_to_go(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = make(budget=290 * KB, low=280 * KB)
+    media = rig.brought(300)
+    rig.conn._db.execute("UPDATE replica SET verified_at_ms = 1 WHERE store_id <> 0")
+    rig.pace.slice = 16
+    seen = counted(rig, monkeypatch)
+    before = len(rig.a().looks)
+    rig.settle()
+    assert len(rig.cached(media)) == 280
+    assert len(rig.a().looks) - before <= 21
+    assert sum(seen) <= 100
+
+
+def test_a_store_that_does_not_answer_is_asked_once_a_minute(make: Make) -> None:
+    rig = make(budget=0)
+    media = rig.brought(50)
+    rig.conn._db.execute("UPDATE replica SET verified_at_ms = 1 WHERE store_id <> 0")
+    asked: list[str] = []
+
+    def away(key: str) -> object:
+        asked.append(key)
+        raise Unavailable("away")
+
+    rig.fakes[A].stat = away  # type: ignore[method-assign,assignment]
+    for _ in range(60):
+        rig.forward(10)
+    assert len(rig.cached(media)) == 50
+    assert 8 <= len(asked) <= 11 * AT_ONCE
+
+
+def test_fresh_copies_are_not_walked_over(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that came lately is too young: the first one tells."""
+    rig = make(budget=0, cooldown_s=600)
+    rig.brought(200)
+    rig.settle()
+    seen = counted(rig, monkeypatch)
+    for _ in range(100):
+        rig.clock.ms += 1000
+        rig.evictor.step(rig.clock.ms)
+    assert sum(seen) <= 12 * LOOK_N
+
+
+@pytest.mark.parametrize("shows", ["never", "late"])
+def test_a_disk_that_does_not_show_what_was_freed_does_not_empty_the_cache(make: Make, shows: str) -> None:
+    """Snapshots, open files, file systems that free later."""
+    rig = make(budget=10**9, min_free=5 * KB)
+    media = rig.brought(50)
+    rig.free = 2 * KB
+    rig.settle()
+    assert len(rig.cached(media)) == 47
+    rig.forward(SHOWS_MS / 1000 - 1)
+    assert len(rig.cached(media)) == 47
+    if shows == "late":
+        rig.free = 5 * KB
+    rig.forward(2)
+    assert len(rig.cached(media)) == (47 if shows == "late" else 44)
+
+
+# -- files that are not what they were ---------------------------------------------------------------------------------------------
+
+
+def test_a_home_that_was_copied_is_hashed_again_and_goes(make: Make) -> None:
+    rig = make(budget=0)
+    media = rig.brought(100)
+    for medium in media:
+        path = rig.local(medium)
+        found, data = path.stat(), path.read_bytes()
+        path.unlink()
+        path.write_bytes(data)
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    rig.settle()
+    rig.forward(60)
+    assert rig.cached(media) == []
+    assert rig.conn.value("SELECT count(*) FROM journal WHERE step = 'damage.found'") == 0
+
+
+def test_what_somebody_removed_by_hand_is_forgotten(make: Make) -> None:
+    rig = make(budget=0)
+    one, other = rig.brought(2)
+    rig.local(one).unlink()
+    rig.settle()
+    assert rig.cached([one, other]) == []
+    assert rig.conn.rows("SELECT state FROM replica WHERE store_id = 0") == []
+    assert rig.cat.status()["media"]["safe"] == 2
+
+
+@pytest.mark.parametrize("what", ["a link", "a folder", "unreadable"])
+def test_something_else_under_its_name_holds_up_no_other(make: Make, what: str, tmp_path: Path) -> None:
+    rig = make(budget=0)
+    strange, other = rig.brought(2)
+    path = rig.local(strange)
+    if what == "unreadable":
+        if os.geteuid() == 0:
+            pytest.skip("root reads everything")
+        path.chmod(0)
+    else:
+        (tmp_path / "mine").write_bytes(path.read_bytes())
+        path.unlink()
+        path.symlink_to(tmp_path / "mine") if what == "a link" else path.mkdir()
+    rig.settle()
+    rig.forward(60)
+    assert rig.cached([other]) == []
+    assert path.exists()
+    if what != "a folder":
+        assert rig.conn.rows("SELECT state FROM replica WHERE store_id = 0") == [("damaged",)]
+
+
+def test_the_cache_is_too_small_for_what_is_used(make: Make) -> None:
+    """A loop over more than it holds: status says how much would do."""
+    rig = make(budget=20 * KB, low=19 * KB)
+    media = rig.brought(30)
+    rig.settle()
+    assert rig.cat.status()["local"]["wanted_bytes"] is None
+    for _ in range(4):
+        for medium in media:
+            rig.clock.forward(10)
+            if not medium.refresh().cached:
+                rig.want(rig.object_id(medium))
+                rig.settle()
+            rig.use(medium)
+            rig.settle()
+    wanted = rig.cat.status()["local"]["wanted_bytes"]
+    assert 25 * KB <= wanted <= 40 * KB
+    with lading.open(config=load(home=str(rig.home), environ={"LADING_CACHE_SIZE": "20kB"})) as cat:
+        cat._conn.now_ms = rig.clock
+        status = cat.status()
+    assert any("too small for what is used" in reason and "20.0 kB" in reason for reason in status["reasons"])
+    assert status["verdict"] in ("ok", "working")
+    rig.forward(2 * HOUR_S)
+    assert rig.cat.status()["local"]["wanted_bytes"] is None
 
 
 # -- 32: crashes -----------------------------------------------------------------------------------------------------------------

@@ -5,11 +5,14 @@
                                         └ used meanwhile: moved back ┘
 
 Age of a proof delays and never blocks. Where a destination has lost a copy the object is no longer safe, and the local one stays.
+
+What it costs: as much as is evicted. Copies that wait for a look count as if they had gone, so that no more are looked at than have to
+go; the queue of what came lately ends at the first that is too young; a walk that could not free enough is not repeated at once.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -17,35 +20,44 @@ from pathlib import Path
 
 import structlog
 
-from lading_catalog import cache, evicting, journal, localstore, media, replicas, sweeping
+from lading_catalog import cache, evicting, sweeping
 from lading_catalog.connection import Connection
-from lading_catalog.evicting import Candidate, Evicted, ProofAge
+from lading_catalog.evicting import Candidate, ProofAge
 from lading_catalog.stores import LOCAL
 from ladingd import cache_policy
 from ladingd.cache_policy import Limits
 from ladingd.pace import Pace
 from ladingd.rechecks import Rechecks
+from ladingd.rehashes import Rehashes
+from ladingd.returns import Returns
 
 log = structlog.get_logger()
 
 LOOK_N = 128  # copies looked at in a step
 LOOK_AGAIN_MS = 10_000  # after a walk that could not free enough
+LOOK_LATER_MS = 600_000  # the longest such pause
+WALK_SHARE = 20  # a walk of all that cannot go takes one part in so many of the time
+CHEAP_MS = 50.0  # a walk that takes less is repeated as soon as more could go
 RETRY_MS = 30_000  # after an error of this disk
+SHOWS_MS = 10_000  # a file system may take so long to show what was freed
 
 
 @dataclass
 class Walk:
     """Where the walk of each queue stands; copies that could not go are not looked at again in the same walk. `ended`: queues that are
-    through. `freed_bytes`: of this walk."""
+    through. `in_use`: copies that were found in use, and moved back. `freed_bytes`, `took_ms`: of this walk."""
 
     after: dict[bool, tuple[int, int]] = field(default_factory=lambda: {False: (-1, 0), True: (-1, 0)})
     ended: set[bool] = field(default_factory=set)
+    in_use: set[int] = field(default_factory=set)
     freed_bytes: int = 0
+    took_ms: float = 0.0
 
 
 @dataclass
 class Evictor:
-    """See the module. `rechecks` looks at copies in destinations, in threads of its own. `free_bytes`: of the file system."""
+    """See the module. `rechecks` looks at copies in destinations, `rehashes` at files here, in threads of their own. `free_bytes`: of the
+    file system."""
 
     conn: Connection
     pace: Pace
@@ -53,38 +65,35 @@ class Evictor:
     limits: Limits
     proof_max_age_ms: int
     rechecks: Rechecks
+    rehashes: Rehashes
     free_bytes: Callable[[], int]
 
     def __post_init__(self) -> None:
         self._walk = Walk()
-        self._not_before_ms = 0
-        self._left_evictable = (
-            0  # bytes that the last walk looked at and could not free; when there are more, another walk is worth it
-        )
-        self._back: deque[tuple[int, int]] = deque(maxlen=10_000)  # (when, bytes) of copies that came back soon
+        self._begun = False  # the budget was exceeded, and the low watermark is not reached yet
+        self._waiting: dict[int, int] = {}  # object → bytes of copies that wait for a look
+        self._again: list[int] = []  # objects that were looked at and are well
+        self._not_before_ms = self._pause_ms = self._failed_ms = 0
+        self._left_bytes = 0  # evictable, at the end of the last walk: when there are more, another one is worth it
+        self._shows = (0, 0)  # (until when, how much then has to be free) while the file system may not show yet what was freed
+        self._returns = Returns()
 
     # -- the step ----------------------------------------------------------------------------------------------------------------
 
     def step(self, now_ms: int) -> float | None:
-        if self.rechecks.record(now_ms):
-            self._walk, self._not_before_ms = Walk(freed_bytes=self._walk.freed_bytes), 0
+        for object_id, well in (self.rechecks.record(now_ms) | self.rehashes.record()).items():
+            self._waiting.pop(object_id, None)
+            if well:
+                self._again.append(object_id)
+        if 0 < (wait_ms := self._failed_ms + RETRY_MS - now_ms) <= RETRY_MS:
+            return wait_ms
         try:
             self._finish_dropped(now_ms)
             return self._work(now_ms)
         except OSError as e:
             log.error("evict.failed", error=str(e))
-            self._not_before_ms, self._left_evictable = now_ms + RETRY_MS, 1 << 62
+            self._failed_ms = now_ms
             return RETRY_MS
-
-    def _work(self, now_ms: int) -> float | None:
-        wait_ms = self._not_before_ms - now_ms
-        if 0 < wait_ms <= max(LOOK_AGAIN_MS, RETRY_MS) and self._evictable() <= self._left_evictable:
-            return wait_ms
-        target = cache_policy.to_free(cache.local_bytes(self.conn), self.free_bytes(), self.limits)
-        if target <= 0 and not evicting.asked(self.conn):
-            self._walk = Walk()
-            return None
-        return self._evict(target, now_ms)
 
     def _finish_dropped(self, now_ms: int) -> None:
         """Local copies that were dropped and are not forgotten: by an earlier life, by a client that was killed, by a put that took the
@@ -95,77 +104,139 @@ class Evictor:
             with self.pace.writing(len(left), durable=False) as conn:
                 evicting.forget(conn, [d.replica_id for d in left])
 
-    # -- parts of it -------------------------------------------------------------------------------------------------------------
+    def _work(self, now_ms: int) -> float | None:
+        target = self._target(now_ms)
+        if target <= 0 and not evicting.asked(self.conn):
+            self._walked(now_ms)
+            self._again.clear()
+            return None
+        began = time.perf_counter()
+        wait_ms = self._evict(target, now_ms)
+        self._walk.took_ms += (time.perf_counter() - began) * 1000
+        return wait_ms
+
+    def _target(self, now_ms: int) -> int:
+        """How many bytes have to go."""
+        used, free = cache.local_bytes(self.conn), self.free_bytes()
+        self._begun = used > (self.limits.low_bytes if self._begun else self.limits.budget_bytes)
+        until_ms, goal = self._shows
+        if 0 < until_ms - now_ms <= SHOWS_MS:
+            free = max(free, goal)
+        return cache_policy.to_free(used, free, self.limits, self._begun)
+
+    # -- a step of a walk --------------------------------------------------------------------------------------------------------
 
     def _evict(self, target: int, now_ms: int) -> float:
-        """The next of a walk: a slice of one queue."""
-        walk = self._walk
-        queue = self._queue(walk, target)
+        if self._again:
+            some, self._again = self._again[:LOOK_N], self._again[LOOK_N:]
+            self._let_go(self._choose(evicting.of_objects(self.conn, some), target, now_ms)[0], now_ms)
+            return 0
+        wait_ms = self._not_before_ms - now_ms
+        if 0 < wait_ms <= self._pause_ms and not (self._pause_ms <= LOOK_AGAIN_MS and self._evictable() > self._left_bytes):
+            return wait_ms
+        need = target - sum(self._waiting.values())
+        if (need <= 0 < target) or self.rechecks.full or self.rehashes.full:
+            return LOOK_AGAIN_MS  # (the end of a look wakes us)
+        queue = self._queue(target)
         if queue is None:
-            return self._walked(now_ms)
+            return self._walked_all(now_ms)
+        walk = self._walk
         limit = min(LOOK_N, self.pace.slice)
         seen = evicting.candidates(self.conn, queue, walk.after[queue], limit)
         if len(seen) < limit:
             walk.ended.add(queue)
-        chosen = self._choose(seen, queue, target, now_ms)
-        if not chosen:
-            return 0
-        age = ProofAge.at(now_ms, self.proof_max_age_ms)
-        old = evicting.stale(self.conn, [c.object_id for c in chosen], age)
-        if old:
-            self.rechecks.ask([s for group in old.values() for s in group], now_ms)
-            chosen = [c for c in chosen if c.object_id not in old]
-        done = evicting.evict(self.home, chosen, age, self._writing)
-        walk.freed_bytes += sum(c.size_bytes for c in done.gone)
-        self._after(done, now_ms)
+        chosen, enough = self._choose(seen, need, now_ms, queue)
+        if enough and need > 0:
+            walk.ended.discard(queue)
+        elif enough:
+            walk.ended.add(queue)  # only what somebody asked for, and there is no more of that
+        self._let_go(chosen, now_ms)
         return 0
 
-    def _queue(self, walk: Walk, target: int) -> bool | None:
+    def _queue(self, target: int) -> bool | None:
         """Which queue the next ones come from (False: used once); None when there is no more to look at."""
+        ended = self._walk.ended
         if target <= 0:  # only what somebody asked for: it stands at the beginning of this queue
-            return None if False in walk.ended else False
+            return None if False in ended else False
         once = cache_policy.from_once(*cache.once_and_evictable_bytes(self.conn))
-        return next((queue for queue in (not once, once) if queue not in walk.ended), None)
+        return next((queue for queue in (not once, once) if queue not in ended), None)
 
-    def _walked(self, now_ms: int) -> float:
-        """Everything was looked at, and there is still too much here."""
-        if self._walk.freed_bytes:
-            log.info("evict.done", size_bytes=self._walk.freed_bytes)
-        self._walk = Walk()
-        self._not_before_ms, self._left_evictable = now_ms + LOOK_AGAIN_MS, self._evictable()
-        return LOOK_AGAIN_MS
-
-    def _evictable(self) -> int:
-        return cache.once_and_evictable_bytes(self.conn)[1]
-
-    def _choose(self, seen: Sequence[Candidate], queue: bool, target: int, now_ms: int) -> list[Candidate]:
-        """Of these copies as many as have to go. Those that were used move back."""
+    def _choose(
+        self, seen: Sequence[Candidate], need: int, now_ms: int, queue: bool | None = None
+    ) -> tuple[list[Candidate], bool]:
+        """Of these copies as many as have to go, and whether they are enough. Those that were used move back. `queue`: they are the next
+        of this walk."""
         walk = self._walk
-        since = evicting.candidates(self.conn, True, (-1, 0), 1) if not queue else []
+        since: int | None = self._reused_since(now_ms) if any(c.last_used_ms is not None and not c.reused for c in seen) else None
         chosen: list[Candidate] = []
         moves: list[tuple[int, int, bool]] = []
-        chosen_bytes = 0
+        enough = False
         for one in seen:
             asked = one.used_at_ms == evicting.ASKED_MS
-            if not asked and chosen_bytes >= target:
-                if target <= 0:
-                    walk.ended.add(queue)
-                else:
-                    walk.ended.discard(queue)
+            if enough := not asked and need <= 0:
                 break
-            walk.after[queue] = (one.used_at_ms, one.replica_id)
+            if queue is not None:
+                walk.after[queue] = (one.used_at_ms, one.replica_id)
+            if one.object_id in self._waiting or one.replica_id in walk.in_use:
+                continue
             atime_ms = self._atime_ms(one)
-            what = cache_policy.verdict(one, atime_ms, since[0].used_at_ms if since else None, now_ms, self.limits)
+            what = cache_policy.verdict(one, atime_ms, None if one.reused else since, now_ms, self.limits)
+            if what == "stay":
+                if queue is False:  # those behind it came later
+                    walk.ended.add(queue)
+                    break
+                continue
+            if not one.reused:
+                self._returns.came_back(one.object_id, one.size_bytes, one.arrived_at_ms)
             if what == "used":
                 moves.append((one.replica_id, max(atime_ms, one.used_at_ms), True))
-                self._came_back(one, now_ms)
-            elif what == "go":
+            else:
                 chosen.append(one)
-                chosen_bytes += one.size_bytes
+                need -= one.size_bytes
+        self._move(moves)
+        return chosen, enough
+
+    def _let_go(self, chosen: Sequence[Candidate], now_ms: int) -> None:
+        """Those whose proofs are fresh go now; the others are looked at."""
+        if not chosen:
+            return
+        age = ProofAge.at(now_ms, self.proof_max_age_ms)
+        old = evicting.stale(self.conn, [c.object_id for c in chosen], age)
+        for one in chosen:
+            if one.object_id in old and self.rechecks.ask(old[one.object_id], now_ms):
+                self._waiting[one.object_id] = one.size_bytes
+        fresh = [c for c in chosen if c.object_id not in old]
+        if not fresh:
+            return
+        free = self.free_bytes()
+        done = evicting.evict(self.home, fresh, age, self._writing)
+        for one in done.gone:
+            self._returns.evicted(one.object_id, one.size_bytes, now_ms)
+        freed_bytes = sum(c.size_bytes for c in done.gone)
+        self._walk.freed_bytes += freed_bytes
+        self._expect_free(free, freed_bytes, now_ms)
+        self._move([(c.replica_id, now_ms, c.reused) for c in done.busy])  # read now: the last to go
+        self._walk.in_use |= {c.replica_id for c in done.busy}
+        for one in done.changed:
+            self.rehashes.ask(one)
+            self._waiting[one.object_id] = one.size_bytes
+
+    def _reused_since(self, now_ms: int) -> int | None:
+        """The last use of the reused copy that has been unused longest. Those with a use that is news move back first."""
+        first = evicting.candidates(self.conn, True, (-1, 0), LOOK_N)
+        moves = []
+        for one in first:
+            atime_ms = self._atime_ms(one)
+            if not cache_policy.used_again(one, atime_ms, now_ms):
+                break
+            moves.append((one.replica_id, atime_ms, True))
+        self._move(moves)
+        return first[min(len(moves), len(first) - 1)].used_at_ms if first else None
+
+    def _move(self, moves: list[tuple[int, int, bool]]) -> None:
         if moves:
             with self.pace.writing(len(moves), durable=False) as conn:
                 evicting.used(conn, moves)
-        return chosen
 
     def _atime_ms(self, one: Candidate) -> int:
         try:
@@ -173,33 +244,34 @@ class Evictor:
         except OSError:
             return 0
 
-    def _after(self, done: Evicted, now_ms: int) -> None:
-        if done.busy:  # read now: the last to go. One whose file is gone is none of ours to judge here.
-            with self.pace.writing(len(done.busy), durable=False) as conn:
-                evicting.used(conn, [(c.replica_id, now_ms, c.reused) for c in done.busy])
-        for one in done.changed:
-            self._look_at_changed(one)
+    def _expect_free(self, free: int, freed_bytes: int, now_ms: int) -> None:
+        """Some file systems take seconds to show what was freed, or never do (snapshots, files that are open): that must not empty the
+        cache."""
+        until_ms, goal = self._shows
+        goal = max(free, goal) if 0 < until_ms - now_ms <= SHOWS_MS else free
+        self._shows = (now_ms + SHOWS_MS, goal + freed_bytes)
 
-    def _look_at_changed(self, one: Candidate) -> None:
-        """Not the file that was hashed: hashed again. Whole: its new inode is noted (a home that was copied). Else it is set aside, with
-        its bytes; never unlinked here."""
-        sha256 = cache.sha256_of(self.conn, one.object_id)
-        looks = [localstore.hashed(self.home, one.key) for _ in range(2)]  # twice: one bad read is no proof
-        good = next((found for found in looks if found is not None and found.sha256 == sha256), None)
-        with self.pace.writing(1) as conn:
-            if good is not None:
-                media.note_file(conn, one.replica_id, good)
-            elif replicas.lose(conn, one.replica_id):
-                journal.note(
-                    conn, "damage.found", store_id=LOCAL, detail={"key": one.key, "message": "not what was put any more"}
-                )
-                log.error("damage.found", key=one.key)
+    # -- the end of a walk -------------------------------------------------------------------------------------------------------
 
-    def _came_back(self, one: Candidate, now_ms: int) -> None:
-        if one.last_used_ms is not None and 0 <= one.arrived_at_ms - one.last_used_ms < cache.SOON_MS:
-            self._back.append((one.arrived_at_ms, one.size_bytes))
-            recent = sum(size for at, size in self._back if now_ms - at < cache.SOON_MS)
-            cache.note_wanted(self.conn, self.limits.budget_bytes + recent, now_ms, self._writing)
+    def _walked_all(self, now_ms: int) -> float:
+        """Everything was looked at, and there is still too much here."""
+        pause_ms = max(LOOK_AGAIN_MS, 0 if self._walk.took_ms < CHEAP_MS else int(self._walk.took_ms * WALK_SHARE))
+        self._begun = False
+        self._walked(now_ms)
+        self._pause_ms = min(pause_ms, LOOK_LATER_MS)
+        self._not_before_ms, self._left_bytes = now_ms + self._pause_ms, self._evictable()
+        return self._pause_ms
+
+    def _walked(self, now_ms: int) -> None:
+        freed_bytes, self._walk = self._walk.freed_bytes, Walk()
+        if not freed_bytes:
+            return
+        log.info("evict.done", size_bytes=freed_bytes)
+        if missing := self._returns.missing_bytes(now_ms):
+            cache.note_wanted(self.conn, self.limits.budget_bytes + missing, now_ms, self._writing)
+
+    def _evictable(self) -> int:
+        return cache.once_and_evictable_bytes(self.conn)[1]
 
     def _writing(self, rows: int, durable: bool) -> AbstractContextManager[Connection]:
         return self.pace.writing(rows, durable=durable)
