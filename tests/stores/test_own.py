@@ -317,6 +317,14 @@ def test_a_digest_of_the_store_spares_the_reading(faulty: Faulty, make_upload: C
     assert [line.split(" ")[0] for line in faulty.proxy.requests] == ["HEAD"]
 
 
+def test_another_size_is_enough(faulty: Faulty, make_upload: Callable[..., Upload]) -> None:
+    faulty.direct.put("k", make_upload(b"shorter"))
+    store = faulty.make(facts=None)  # no digest is known, and the bytes are not fetched either
+    with pytest.raises(Damaged, match="7 bytes, not 8"):
+        recheck(store, "k", hashlib.sha256(b"shorter!").digest(), 8, None)
+    assert [line.split(" ")[0] for line in faulty.proxy.requests] == ["HEAD"]
+
+
 def test_an_object_that_is_gone_is_missing(target: Target) -> None:
     with pytest.raises(Missing):
         recheck(target.store, "k", hashlib.sha256(b"x").digest(), 1, None)
