@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from bench import daily, delete, fetch, put, replicate
+from bench import daily, delete, evict, fetch, put, replicate
 from bench.common import scratch
 
-BENCHES = {"put": put.run, "replicate": replicate.run, "fetch": fetch.run, "delete": delete.run, "daily": daily.run}
+BENCHES = {
+    "put": put.run,
+    "replicate": replicate.run,
+    "fetch": fetch.run,
+    "evict": evict.run,
+    "delete": delete.run,
+    "daily": daily.run,
+}
 
 
 def main() -> None:
