@@ -16,7 +16,7 @@ from lading_catalog.stores import StoreRow
 from ladingd import owner
 from ladingd.cap import Cap
 from ladingd.catalog_clock import CatalogClock
-from ladingd.stores.base import Entry, Store
+from ladingd.stores.base import Entry, Proof, Store, Upload
 from ladingd.workers.graves import Graves
 from ladingd.workers.sweep import Rules, Sweeper
 
@@ -38,6 +38,12 @@ class SweepStore(FakeStore):
     on_delete: Callable[[str], Error | None] = lambda key: None
     fail: dict[str, Callable[[], Error | None]] = field(default_factory=dict)
     listed: list[Entry] | None = None
+    reused: list[str] = field(default_factory=list)  # keys that were put again after their delete
+
+    def put(self, key: str, upload: Upload) -> Proof:
+        if key in self.deleted:
+            self.reused.append(key)
+        return super().put(key, upload)
 
     def _ask(self, what: str, *keys: str) -> None:
         self.requests.append((what, keys))

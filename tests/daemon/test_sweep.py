@@ -155,6 +155,16 @@ def test_another_token_stops_the_sweep(sweep: SweepRig, found: bytes) -> None:
     assert f"lading destination adopt {A}" in status["deletes"]["resting"][0]["hint"]
 
 
+@pytest.mark.parametrize("found", [b'{"token": "somebody else"}', b"garbage", b"", b'{"token": ""}'])
+def test_a_fresh_catalog_stops_at_a_marker_that_is_there(sweep: SweepRig, found: bytes) -> None:
+    """One that has never written a token: a copy or a backup from before its first sweep."""
+    (medium,) = brought(sweep, 1)
+    sweep.a().objects[owner.key(sweep.catalog_id)] = found
+    medium.delete()
+    sweep.over()
+    assert (sweep.a().deleted, sweep.rest()) == ([], "owner")
+
+
 def test_a_marker_that_is_gone_stops_the_sweep(sweep: SweepRig) -> None:
     """An emptied or another bucket: absence is never a command."""
     first, second = brought(sweep, 2)
@@ -473,11 +483,10 @@ def test_put_and_delete_of_the_same_bytes_in_any_order_keep_what_lives(make: Mak
     """43, 24: whatever the interleaving, a living medium's object is there, and no key is ever used twice."""
     rig, dice = make(grace_s=30), random.Random(seed)
     living: list[lading.Medium] = []
-    keys: dict[str, int] = {}
     rig.begin()
     for _ in range(60):
         if not living or dice.random() < 0.5:
-            living.append(rig.put(data=b"always the same"))
+            living.append(rig.cat.put(b"always the same", name="same.txt", destination=[A]))
             if len(rig.workers) == 0 or A not in rig.sweepers:
                 rig.begin()
         else:
@@ -491,16 +500,23 @@ def test_put_and_delete_of_the_same_bytes_in_any_order_keep_what_lives(make: Mak
             seconds = dice.choice([1, 20, 40, 5000])
             rig.clock.forward(seconds)
             rig.mono += seconds * 1000
+        if dice.random() < 0.3:
+            rig.settle()
     rig.forward(5000)
     rig.forward(5000)
-    for key in rig.a().arrived:
-        keys[key] = keys.get(key, 0) + 1
     if living:
         assert set(rig.data()) == {rig.key(living[0])}
         assert rig.data()[rig.key(living[0])] == b"always the same"
     else:
         assert rig.data() == {}
-    assert not set(rig.data()) & set(rig.a().deleted), "a key was used again after its delete"
+    for medium in living:
+        medium.delete()
+    rig.forward(60)
+    rig.forward(5000)
+    rig.forward(5000)
+    assert rig.data() == {}
+    assert rig.a().deleted
+    assert rig.a().reused == [], "a key was used again after its delete"
 
 
 # -- 44: clocks ----------------------------------------------------------------------------------------------------------------------------
@@ -533,6 +549,22 @@ def test_a_machine_that_slept_or_a_daemon_that_was_away_shortens_no_grace(sweep:
     sweep.mono += int(100 * GRACE_S * 1000)
     sweep.begin().settle()
     assert sweep.a().deleted == []
+
+
+def test_a_store_that_tells_its_time_only_when_it_is_written_to(sweep: SweepRig) -> None:
+    """A directory: the marker is written, and then its clock is known."""
+    (medium,) = brought(sweep, 1)
+    medium.delete()
+    sweep.a().clock_offset_s = None
+    real = sweep.a().write
+
+    def write(key: str, data: bytes) -> None:
+        real(key, data)
+        sweep.a().clock_offset_s = 4000.0
+
+    sweep.a().write = write  # type: ignore[method-assign]
+    sweep.over()
+    assert (sweep.a().deleted, sweep.rest()) == ([], "clock")
 
 
 @pytest.mark.parametrize("offset_s", [-400.0, 400.0, 3.2e8])

@@ -152,7 +152,8 @@ def verdict(mutant: Mutant, tests: Sequence[str] = ()) -> tuple[bool, str]:
             if text.count(old) != 1:
                 raise ValueError(f"{mutant.name}: {old!r} stands {text.count(old)} times in {file}")
             (copy / file).write_text(text.replace(old, new))
-            compile((copy / file).read_text(), file, "exec")
+            if file.endswith(".py"):
+                compile((copy / file).read_text(), file, "exec")
         paths = [os.fspath(copy / package) for package in PACKAGES]
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join(paths), PYTHONDONTWRITEBYTECODE="1")
         environment.pop("LONG_RUN", None)
@@ -175,8 +176,8 @@ def verdicts(chosen: Sequence[Mutant]) -> list[tuple[Mutant, bool, str]]:
         return [(mutant, *found) for mutant, found in zip(chosen, pool.map(verdict, chosen), strict=True)]
 
 
-def main(wanted: Sequence[str]) -> int:
-    chosen = [m for m in MUTANTS if not wanted or m.name in wanted]
+def main(wanted: Sequence[str], table: Sequence[Mutant] = MUTANTS) -> int:
+    chosen = [m for m in table if not wanted or m.name in wanted]
     red, said = verdict(NOTHING, sorted({m.test for m in chosen}))
     print(f"control, no bug planted: {'RED: ' + said if red else 'green'}")
     found = verdicts(chosen)

@@ -49,5 +49,7 @@ def test_invariant_3_a_full_disk(what: str, tmp_path: Path, capsys: pytest.Captu
         print(f"\n{what}: {len(states)} states, {len(raised)} raised")
     assert 3 <= len(raised) < len(states), "the disk was always full, or never"
     assert [
-        s for s in raised if s["raised"] not in ("Full", "CatalogFull", "CatalogError") or ("pace" not in s["text"] and "full" not in s["text"])
+        s
+        for s in raised
+        if s["raised"] not in ("Full", "CatalogFull", "CatalogError") or ("pace" not in s["text"] and "full" not in s["text"])
     ] == []
