@@ -6,12 +6,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from life import mutants_put, mutants_sweep
+from life import mutants_evict, mutants_put, mutants_sweep
 from life.mutants_put import NOTHING, ROOT, Mutant, verdict, verdicts
 from life.put_faults import LONG
 
 NEEDS = ("strace",)
-TABLES = {"put": (mutants_put.MUTANTS, mutants_put.SHORT), "sweep": (mutants_sweep.MUTANTS, mutants_sweep.SHORT)}
+TABLES = {
+    "put": (mutants_put.MUTANTS, mutants_put.SHORT),
+    "evict": (mutants_evict.MUTANTS, mutants_evict.SHORT),
+    "sweep": (mutants_sweep.MUTANTS, mutants_sweep.SHORT),
+}
 
 
 @pytest.mark.parametrize("what", TABLES)
@@ -22,7 +26,9 @@ def test_planted_bugs_are_seen(what: str, capsys: pytest.CaptureFixture[str]) ->
     assert not red, f"without a planted bug: {said}"  # by default the same tests run beside this one
     found = verdicts(chosen)
     with capsys.disabled():
-        print(f"\n{what}: {sum(caught for _, caught, _ in found)} of {len(found)} planted bugs caught ({len(table)} with LONG_RUN=1)")
+        print(
+            f"\n{what}: {sum(caught for _, caught, _ in found)} of {len(found)} planted bugs caught ({len(table)} with LONG_RUN=1)"
+        )
     assert len(found) >= len(short)
     assert [mutant.name for mutant, caught, _ in found if not caught] == []
 
