@@ -141,6 +141,23 @@ def test_pin_and_unpin(served: Served) -> None:
     assert daemon.request("POST", f"/v1/media/{medium.id}")[0] == 405
 
 
+def test_evict(served: Served) -> None:
+    daemon, cat = served
+    medium = cat.medium("s5")
+    path = Path(medium.shape["path"])
+    medium.pin()
+    status, _, body = daemon.request("POST", f"/v1/media/{medium.id}/evict")
+    assert (status, json.loads(body)["reason"], path.exists()) == (409, "pinned", True)
+    medium.unpin()
+    status, _, body = daemon.request("POST", f"/v1/media/{medium.id}/evict")
+    assert (status, json.loads(body)) == (200, medium.refresh().shape)
+    assert (medium.cached, path.exists()) == (False, False)
+    status, _, body = daemon.request("POST", f"/v1/media/{cat.medium('l5').id}/evict")
+    assert (status, json.loads(body)["reason"]) == (409, "not_safe")
+    with medium.local() as again:
+        assert again != path
+
+
 def test_fetch(served: Served) -> None:
     daemon, cat = served
     medium = cat.medium("s4")

@@ -35,6 +35,7 @@ log = structlog.get_logger()
 
 LOOK_N = 128  # copies looked at in a step
 LOOK_AGAIN_MS = 10_000  # after a walk that could not free enough
+LOOKING_MS = 900  # while a look is under way: a daemon that leaves when it is idle stays for that
 LOOK_LATER_MS = 600_000  # the longest such pause
 WALK_SHARE = 20  # a walk of all that cannot go takes one part in so many of the time
 CHEAP_MS = 50.0  # a walk that takes less is repeated as soon as more could go
@@ -113,7 +114,7 @@ class Evictor:
         began = time.perf_counter()
         wait_ms = self._evict(target, now_ms)
         self._walk.took_ms += (time.perf_counter() - began) * 1000
-        return wait_ms
+        return min(wait_ms, LOOKING_MS) if self.rechecks.busy or self.rehashes.busy else wait_ms
 
     def _target(self, now_ms: int) -> int:
         """How many bytes have to go."""
