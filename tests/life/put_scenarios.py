@@ -133,8 +133,29 @@ def a_day(home: Path) -> None:
         acked(cat.put(source(home, 0), move=True), 0)
 
 
+def evicted(home: Path) -> None:
+    """Media that are safe elsewhere lose their copies here: one by hand, two in one transaction."""
+    from lading_catalog import evicting, replicas, stores
+
+    go()
+    with lading.open(home) as cat:
+        media = [cat.put(source(home, n), destination=f"file://{home.parent}/nas/") for n in (1, 2, 3)]
+        for medium, number in zip(media, (1, 2, 3), strict=True):
+            acked(medium, number)
+        conn = cat._conn
+        with conn.writing():
+            (store,) = stores.destinations(conn)
+            ids = [claim.replica_id for claim in replicas.claim(conn, replicas.claimable(conn, store.id, conn.now_ms(), 9, 0), 1)]
+            replicas.confirm(conn, [replicas.Success(i, "read", "sha256", None, conn.now_ms()) for i in ids], 1)
+        media[0].evict()
+        evicting.evict(
+            home, evicting.candidates(conn, False, (-1, 0), 9), evicting.ProofAge.at(conn.now_ms(), 60_000),
+            lambda rows, durable: conn.writing(durable=durable),
+        )  # fmt: skip
+
+
 SCENARIOS: dict[str, Callable[[Path], None]] = {
-    f.__name__: f for f in (single, first, dedup, dedup_changed, batch, move, unknown, first_batch, a_day)
+    f.__name__: f for f in (single, first, dedup, dedup_changed, batch, move, unknown, first_batch, a_day, evicted)
 }
 # Contents that each scenario of the crash and error tests puts after `go`; the power-cut tests have their own.
 PUTS = {"single": [1], "first": [1], "dedup": [1], "dedup_changed": [1], "batch": [1, 2, 3], "move": [1], "unknown": [-2]}
