@@ -33,6 +33,10 @@ class Tokens:
         return self.now == ANY or found == self.now or found == self.before
 
 
+def catalog_id(conn: Connection) -> str:
+    return str(conn.value("SELECT v FROM meta WHERE k = 'catalog_id'"))
+
+
 def tokens(conn: Connection, store_id: int) -> Tokens:
     return Tokens(*conn.rows("SELECT owner_token, owner_before FROM store WHERE id = ?", (store_id,))[0])
 

@@ -234,7 +234,7 @@ class Service:
         clock.set_grace(conn, grace_ms)
         if not ownership.same_file(conn, os.stat(self.home / CATALOG_FILE).st_ino):
             log.warning("catalog.copied", hint="Nothing is deleted at destinations until: lading destination adopt URI")
-        self._catalog_id: str = conn.value("SELECT v FROM meta WHERE k = 'catalog_id'")
+        self._catalog_id = ownership.catalog_id(conn)
         cap = Cap(self.config.delete_max_count, self.config.delete_max_fraction.fraction)
         return Rules(grace_ms, cap, self.config.delete_versions, self.config.retry_max_s)
 

@@ -309,6 +309,7 @@ class Exercise:
         do("clock.save", lambda: clock.save(conn, 6))
         do("clock.grace_ms", lambda: clock.grace_ms(conn))
         do("clock.set_grace", lambda: clock.set_grace(conn, 5))
+        do("ownership.catalog_id", lambda: ownership.catalog_id(conn))
         do("ownership.tokens", lambda: ownership.tokens(conn, a))
         do("ownership.renew", lambda: ownership.renew(conn, a, None, "t"))
         do("ownership.written", lambda: ownership.written(conn, a, "t"))

@@ -116,8 +116,8 @@ MUTANTS = (
         f"{RACES}::test_recovery_beside_a_put_that_begins",
     ),
     _one(
-        "a failed fsync is tried again", DURABLE, "        os.fsync(fd)\n\n\ndef sync_folder",
-        "        try:\n            os.fsync(fd)\n        except OSError:\n            os.fsync(fd)\n\n\ndef sync_folder",
+        "a failed fsync is tried again", DURABLE, "        os.fsync(fd)\n\n\ndef begin_sync",
+        "        try:\n            os.fsync(fd)\n        except OSError:\n            os.fsync(fd)\n\n\ndef begin_sync",
         "tests/life/test_put_errors.py::test_invariant_5_a_failed_fsync_is_never_retried[single]",
     ),
     _one(
