@@ -473,6 +473,28 @@ def test_a_store_that_does_not_answer_is_asked_once_a_minute(make: Make) -> None
     assert 8 <= len(asked) <= 11 * AT_ONCE
 
 
+def test_a_long_eviction_is_no_reason_to_rest(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only looking in vain is: what comes next goes at once, also after a walk that ended with something in use."""
+    rig = make(budget=0)
+    media = rig.brought(40)
+    passed = [0.0]
+    real = evicting.evict
+
+    def slow(*args: object) -> evicting.Evicted:
+        passed[0] += 60.0
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(evicting, "evict", slow)
+    rig.evictor.timer = lambda: passed[0]
+    with media[20].open():
+        rig.pace.slice = 8
+        rig.settle()
+        assert rig.cached(media) == [20]
+        new = rig.kb()
+        rig.settle()
+        assert rig.cached([new]) == []
+
+
 def test_fresh_copies_are_not_walked_over(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that came lately is too young: the first one tells."""
     rig = make(budget=0, cooldown_s=600)

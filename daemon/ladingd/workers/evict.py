@@ -46,7 +46,7 @@ SHOWS_MS = 10_000  # a file system may take so long to show what was freed
 @dataclass
 class Walk:
     """Where the walk of each queue stands; copies that could not go are not looked at again in the same walk. `ended`: queues that are
-    through. `in_use`: copies that were found in use, and moved back. `freed_bytes`, `took_ms`: of this walk."""
+    through. `in_use`: copies that were found in use, and moved back. `freed_bytes`: so far; `took_ms`: its steps that freed nothing."""
 
     after: dict[bool, tuple[int, int]] = field(default_factory=lambda: {False: (-1, 0), True: (-1, 0)})
     ended: set[bool] = field(default_factory=set)
@@ -68,6 +68,7 @@ class Evictor:
     rechecks: Rechecks
     rehashes: Rehashes
     free_bytes: Callable[[], int]
+    timer: Callable[[], float] = time.perf_counter
 
     def __post_init__(self) -> None:
         self._walk = Walk()
@@ -111,9 +112,10 @@ class Evictor:
             self._walked(now_ms)
             self._again.clear()
             return None
-        began = time.perf_counter()
+        began, freed_bytes = self.timer(), self._walk.freed_bytes
         wait_ms = self._evict(target, now_ms)
-        self._walk.took_ms += (time.perf_counter() - began) * 1000
+        if self._walk.freed_bytes == freed_bytes:
+            self._walk.took_ms += (self.timer() - began) * 1000
         return min(wait_ms, LOOKING_MS) if self.rechecks.busy or self.rehashes.busy else wait_ms
 
     def _target(self, now_ms: int) -> int:
