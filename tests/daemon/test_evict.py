@@ -3,6 +3,7 @@ docs/testing.md."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -337,6 +338,21 @@ def test_what_was_used_moves_back(make: Make) -> None:
     assert rig.cached(media) == [0, 2, 5, 6, 7, 8, 9, 10]
 
 
+@pytest.mark.parametrize("reused", [False, True])
+@pytest.mark.parametrize("slice_", [4, 32])
+def test_where_all_was_used_the_longest_unused_go(make: Make, slice_: int, reused: bool) -> None:
+    rig = make(budget=10 * KB, low=8 * KB)
+    media = rig.brought(20)
+    rig.conn._db.execute("UPDATE replica SET reused = ? WHERE store_id = 0", (reused,))
+    rig.clock.forward(60)
+    for medium in reversed(media):
+        rig.clock.forward(1)
+        rig.use(medium)
+    rig.pace.slice = slice_
+    rig.settle()
+    assert rig.cached(media) == list(range(8))
+
+
 def test_one_pass_over_everything_leaves_what_is_used_daily(make: Make) -> None:
     rig = make(budget=20 * KB, low=19 * KB)
     daily = rig.brought(10)
@@ -493,6 +509,21 @@ def test_a_long_eviction_is_no_reason_to_rest(make: Make, monkeypatch: pytest.Mo
         new = rig.kb()
         rig.settle()
         assert rig.cached([new]) == []
+
+
+def test_a_walk_that_began_before_its_time_goes_on(make: Make) -> None:
+    """One more copy that could go ends the rest. What has gone then makes them fewer again, and that is no reason to rest on."""
+    rig = make(budget=0)
+    media = rig.brought(20)
+    with contextlib.ExitStack() as reading:
+        for medium in media:
+            reading.enter_context(medium.open())
+        rig.settle()
+        assert len(rig.cached(media)) == 20
+    media.append(rig.kb())
+    rig.pace.slice = 8
+    rig.settle()
+    assert rig.cached(media) == []
 
 
 def test_fresh_copies_are_not_walked_over(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
