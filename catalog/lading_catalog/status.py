@@ -10,6 +10,7 @@ from typing import Any
 from lading_catalog import cache, sweeping
 from lading_catalog.connection import Connection
 from lading_catalog.migrate import SCHEMA_VERSION
+from lading_catalog.names import name_text, printable
 from lading_catalog.shapes import Json, when
 from lading_catalog.units import size_text
 from lading_catalog.why import START_DAEMON, ago
@@ -48,7 +49,9 @@ def status(conn: Connection, daemon: Daemon, limits: Limits, disk_free_bytes: in
         counters = {
             (s, state): (n, size) for s, state, n, size in conn.rows("SELECT store_id, state, n, size_bytes FROM counter")
         }
-        destinations = [_destination(row, counters, now) for row in conn.dicts(_DESTINATIONS)]
+        destinations = [
+            _destination(row, counters, now, conn.one(_OLDEST, (row["oldest_medium"],))) for row in conn.dicts(_DESTINATIONS)
+        ]
         deletes = sweeping.outlook(conn, now)
         wanted_bytes = cache.wanted(conn, now)
         catalog_id = conn.value("SELECT v FROM meta WHERE k = 'catalog_id'")
@@ -104,11 +107,16 @@ def _shape(
 
 
 _DESTINATIONS = """
-    SELECT s.*, (SELECT wanted_at_ms FROM owed WHERE store_id = s.id ORDER BY wanted_at_ms LIMIT 1) AS oldest_ms
+    SELECT s.*, (SELECT wanted_at_ms FROM owed WHERE store_id = s.id ORDER BY wanted_at_ms LIMIT 1) AS oldest_ms,
+      (SELECT min(id) FROM medium WHERE object_id =
+        (SELECT object_id FROM owed WHERE store_id = s.id ORDER BY wanted_at_ms LIMIT 1)) AS oldest_medium
     FROM store s WHERE s.role = 'destination' ORDER BY s.id"""
+_OLDEST = "SELECT 'm_' || ulid, name FROM medium WHERE id = ?"
 
 
-def _destination(row: Json, counters: dict[tuple[int, str], tuple[int, int]], now: int) -> Json:
+def _destination(
+    row: Json, counters: dict[tuple[int, str], tuple[int, int]], now: int, oldest: tuple[str, str | bytes] | None
+) -> Json:
     def count(*states: str) -> Json:
         found = [counters.get((row["id"], state), (0, 0)) for state in states]
         return {"objects": sum(n for n, _ in found), "size_bytes": sum(size for _, size in found)}
@@ -119,7 +127,11 @@ def _destination(row: Json, counters: dict[tuple[int, str], tuple[int, int]], no
         "uri": row["uri"],
         "state": "paused" if row["paused"] else row["state"],
         "present": count("present"),
-        "owed": {**count("wanted", "copying"), "oldest_at": when(row["oldest_ms"])},
+        "owed": {
+            **count("wanted", "copying"),
+            "oldest_at": when(row["oldest_ms"]),
+            "oldest": {"id": oldest[0], "name": name_text(oldest[1])} if oldest else None,
+        },
         "dropping": count("dropping"),
         "rate_bytes_per_s": row["rate_bytes_per_s"] if fresh else 0,
         "next_try_at": when(row["next_try_at_ms"]),
@@ -158,10 +170,13 @@ def verdict(shape: dict[str, Any], now_ms: int, limits: Limits) -> tuple[str, li
             length = ago(max(0, now_ms - ms(error["first_at"])))
             word = {"blocked": "blocked", "full": "full", "unreachable": "not reachable"}[d["state"]]
             message = error["message"].removeprefix(f"{d['uri']}: ").rstrip(".")
-            sentence = f"{d['uri']} {word} for {length}, {_n(n, 'object', 'objects')} waiting: {message}."
+            stuck = f" The oldest is {_stuck(d)}." if _old(d, now_ms, ms, limits) else ""
+            sentence = f"{d['uri']} {word} for {length}, {_n(n, 'object', 'objects')} waiting: {message}.{stuck}"
             (risk if d["state"] != "unreachable" or _old(d, now_ms, ms, limits) else notes).append(sentence)
         elif n and _old(d, now_ms, ms, limits):
-            risk.append(f"{_n(n, 'object', 'objects')} waiting for {d['uri']} since {d['owed']['oldest_at']}.")
+            risk.append(
+                f"{_n(n, 'object', 'objects')} waiting for {d['uri']} since {d['owed']['oldest_at']}; the oldest is {_stuck(d)}."
+            )
     if media["blocked"] and not risk:
         risk.append(f"{_n(media['blocked'], 'medium', 'media')} blocked: lading ls --state blocked")
     for rest in shape["deletes"]["resting"]:
@@ -191,6 +206,11 @@ def _cache(local: Json) -> list[str]:
             f"The cache is too small for what is used: it would need {size_text(local['wanted_bytes'])}; cache_size is {size_text(budget)}."
         ]
     return []
+
+
+def _stuck(destination: Json) -> str:
+    oldest = destination["owed"]["oldest"]
+    return f"{printable(oldest['name'])} ({oldest['id']})" if oldest else "gone meanwhile"
 
 
 def _old(destination: Json, now_ms: int, ms: Any, limits: Limits) -> bool:
