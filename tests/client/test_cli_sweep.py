@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import lading
 from cli_kit import Cli
-from lading_catalog import ownership, sweeping
+from lading_catalog import ownership, stores, sweeping
 from lading_catalog.errors import Error
 
 
@@ -43,6 +43,14 @@ def test_the_overview_says_how_much_and_when(cli: Cli) -> None:
     done = cli.run("sweep")
     assert done.out.startswith("6 copies to delete, here and at destinations, the first in 23 h.")
     assert "No daemon is running; grace counts only while one runs." in done.err
+
+
+def test_it_says_what_stays_in_a_versioned_bucket(cli: Cli) -> None:
+    deleted(cli)
+    assert "versioned" not in cli.run("sweep").err
+    with lading.open(cli.home) as cat, cat._conn.writing() as conn:
+        stores.set_probe(conn, 1, {"proof": "checksum", "versioned": True})
+    assert "is a versioned bucket: old versions stay" in cli.run("sweep").err
 
 
 def test_the_plan_lists_each_copy(cli: Cli) -> None:

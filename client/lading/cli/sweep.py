@@ -100,6 +100,11 @@ def _overview(app: App, cat: Catalog) -> None:
         app.out.result(f"  {words.visible(rest['message'])}")
         if rest["hint"]:
             app.out.result(f"    {words.visible(rest['hint'])}")
+    if not cat.config.delete_versions:
+        for row in cat.destinations():
+            if row.probe is not None and row.probe.get("versioned"):
+                app.out.say(f"{printable(row.uri)} is a versioned bucket: old versions stay, until a lifecycle rule removes them or"
+                            " delete_versions = true does.")  # fmt: skip
     if not cat.daemon().running:
         from lading_catalog.why import START_DAEMON
 
