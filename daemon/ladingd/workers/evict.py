@@ -46,14 +46,11 @@ SHOWS_MS = 10_000  # a file system may take so long to show what was freed
 @dataclass
 class Walk:
     """Where the walk of each queue stands; copies that could not go are not looked at again in the same walk. `ended`: queues that are
-    through. `in_use`: copies that were found in use, and moved back. `moved`: some had been used, and moved back: they are looked at a
-    `second` time before the walk is over. `freed_bytes`: so far; `took_ms`: its steps that freed nothing."""
+    through. `in_use`: copies that were found in use, and moved back. `freed_bytes`: so far; `took_ms`: its steps that freed nothing."""
 
     after: dict[bool, tuple[int, int]] = field(default_factory=lambda: {False: (-1, 0), True: (-1, 0)})
     ended: set[bool] = field(default_factory=set)
     in_use: set[int] = field(default_factory=set)
-    moved: bool = False
-    second: bool = False
     freed_bytes: int = 0
     took_ms: float = 0.0
 
@@ -162,13 +159,9 @@ class Evictor:
 
     def _queue(self, target: int) -> bool | None:
         """Which queue the next ones come from (False: used once); None when there is no more to look at."""
-        walk, ended = self._walk, self._walk.ended
+        ended = self._walk.ended
         if target <= 0:  # only what somebody asked for: it stands at the beginning of this queue
             return None if False in ended else False
-        if len(ended) == 2 and walk.moved and not walk.second:  # all was used, and too much is here all the same
-            walk.second = True
-            walk.after[True] = (-1, 0)
-            ended.discard(True)
         once = cache_policy.from_once(*cache.once_and_evictable_bytes(self.conn))
         return next((queue for queue in (not once, once) if queue not in ended), None)
 
@@ -186,6 +179,8 @@ class Evictor:
             asked = one.used_at_ms == evicting.ASKED_MS
             if enough := not asked and need <= 0:
                 break
+            if queue and moves and one.used_at_ms > min(at for _, at, _ in moves):
+                break  # those that moved stand before it now
             if queue is not None:
                 walk.after[queue] = (one.used_at_ms, one.replica_id)
             if one.object_id in self._waiting or one.replica_id in walk.in_use:
@@ -205,7 +200,8 @@ class Evictor:
                 chosen.append(one)
                 need -= one.size_bytes
         self._move(moves)
-        walk.moved |= bool(moves)
+        if moves:
+            walk.ended.discard(True)  # they come once more, in their new places
         return chosen, enough
 
     def _let_go(self, chosen: Sequence[Candidate], now_ms: int) -> None:
