@@ -6,6 +6,7 @@ from __future__ import annotations
 from lading_catalog import tables
 from lading_catalog.connection import Connection
 from lading_catalog.errors import ConfigError, Error, NotFound
+from lading_catalog.ids import new_ulid
 from lading_catalog.names import name_text, printable
 from lading_catalog.shapes import when
 
@@ -19,8 +20,9 @@ def undelete(conn: Connection, ulid: str) -> None:
 
     Possible as long as there is a copy of it. Its tombstones go; what is being deleted already is wanted again, under a new key. Where its
     column got other destinations meanwhile, and no call had given it its own, it gets those. Its column and table come back if they were
-    dropped. Raises NotFound where its last copy is gone or nobody knows the id, NotDeleted for a living
-    one, ConfigError where its table's name has been given to another one."""
+    dropped; a row that was deleted with it is a new one, without its values. Raises NotFound where its last copy is gone or nobody knows
+    the id, NotDeleted for a living one, ConfigError where the name of its table or column has been given to another one, or it is still
+    being emptied; then the caller rolls back."""
     row = conn.one(
         "SELECT d.id, d.name, d.col_id, d.deleted_at_ms, d.purged_at_ms, EXISTS (SELECT 1 FROM medium m WHERE m.id = d.id),"
         " coalesce((SELECT copies_n FROM object WHERE id = d.object_id), 0) FROM deleted_medium d WHERE d.ulid = ?",
@@ -41,10 +43,22 @@ def undelete(conn: Connection, ulid: str) -> None:
         tables.reopen(conn, col_id)
     except ConfigError as e:
         raise ConfigError(f"{shown} cannot come back: {e.detail}", hint=e.hint, id=f"m_{ulid}") from e
+    # SQLite gives the id of a row that was deleted again: the row there may be somebody else's.
+    row_id = conn.value(
+        "SELECT r.id FROM deleted_medium d JOIN col c ON c.id = d.col_id JOIN row r ON r.id = d.row_id AND r.tbl_id = c.tbl_id"
+        " WHERE d.id = ? AND NOT EXISTS (SELECT 1 FROM medium m WHERE m.row_id = d.row_id AND m.col_id = d.col_id)",
+        (medium_id,),
+    )
+    if row_id is None:
+        conn.run(
+            "INSERT INTO row (tbl_id, ulid) SELECT tbl_id, ? FROM col WHERE id = ?",
+            (new_ulid(conn.now_ms(), conn.random_bytes), col_id),
+        )
+        row_id = conn.last_id()
     conn.run(
         "INSERT INTO medium (id, ulid, row_id, col_id, object_id, set_id, set_given, priority, pinned, name, mime, created_at_ms,"
-        " modified_at_ms) SELECT d.id, ulid, row_id, col_id, object_id, iif(c.set_given AND NOT d.set_given, c.set_id, d.set_id),"
+        " modified_at_ms) SELECT d.id, ulid, ?, col_id, object_id, iif(c.set_given AND NOT d.set_given, c.set_id, d.set_id),"
         " d.set_given, priority, pinned, d.name, mime, created_at_ms, modified_at_ms"
         " FROM deleted_medium d JOIN col c ON c.id = d.col_id WHERE d.id = ?",
-        (medium_id,),
+        (row_id, medium_id),
     )

@@ -126,14 +126,7 @@ def page(conn: Connection, where: Filter, after: str = "", limit: int = 100) -> 
         conditions.append("m.name = :name")
         bindings["name"] = name_value(where.name)
     if where.table is not None or where.column is not None:
-        cols = [
-            i
-            for (i,) in conn.rows(
-                "SELECT c.id FROM col c JOIN tbl t ON t.id = c.tbl_id WHERE t.name = coalesce(?, t.name) AND c.name = coalesce(?, c.name)",
-                (where.table, where.column),
-            )
-        ]
-        if not cols:
+        if not (cols := _columns(conn, where)):
             raise NotFound(
                 f"There is no column {where.table or '*'}.{where.column or '*'}.",
                 hint="lading sql 'SELECT * FROM columns' lists them.",
@@ -160,6 +153,19 @@ def page(conn: Connection, where: Filter, after: str = "", limit: int = 100) -> 
 
 
 _OPEN_STATES = ("pending", "blocked", "lost")
+
+
+def _columns(conn: Connection, where: Filter) -> list[int]:
+    """The columns that a filter means. What was deleted may have been in one that was dropped: it is found under its old name."""
+
+    def named(t: str) -> str:  # the closed names of `x` are those that begin with `x"`; the character behind a quote is #
+        return f"({t}.name = coalesce(:{t}, {t}.name) OR {t}.name >= :{t} || '\"' AND {t}.name < :{t} || '#')"
+
+    sql = (
+        f"SELECT c.id FROM col c JOIN tbl t ON t.id = c.tbl_id WHERE {named('t')} AND {named('c')}"
+        " AND (:deleted OR NOT t.closing AND NOT c.closing)"
+    )
+    return [i for (i,) in conn.rows(sql, {"t": where.table, "c": where.column, "deleted": where.deleted})]
 
 
 def _position(cursor: str) -> tuple[int, int]:

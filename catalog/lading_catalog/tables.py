@@ -52,7 +52,8 @@ def check_name(what: str, name: str, *, path: bool = False) -> None:
 
 def find_column(conn: Connection, table: str, column: str) -> Column | None:
     row = conn.one(
-        "SELECT c.id, t.id, c.kind, c.set_given, c.set_id FROM tbl t JOIN col c ON c.tbl_id = t.id WHERE t.name = ? AND c.name = ?",
+        "SELECT c.id, t.id, c.kind, c.set_given, c.set_id FROM tbl t JOIN col c ON c.tbl_id = t.id WHERE t.name = ? AND c.name = ?"
+        " AND NOT t.closing AND NOT c.closing",
         (table, column),
     )
     return Column(row[0], row[1], row[2], bool(row[3]), row[4]) if row else None
@@ -154,8 +155,8 @@ def drop_table(conn: Connection, name: str) -> int:
     table_id = conn.value("SELECT id FROM tbl WHERE name = ? AND NOT closing", (name,))
     if table_id is None:
         raise NotFound(f"There is no table {name!r}.", hint="lading table ls lists them.")
-    cols = [i for (i,) in conn.rows("SELECT id FROM col WHERE tbl_id = ? AND NOT closing", (table_id,))]
-    n = sum(_close(conn, i) for i in cols)
+    cols = conn.rows("SELECT id, name FROM col WHERE tbl_id = ? AND NOT closing", (table_id,))
+    n = sum(_close(conn, i, column) for i, column in cols)
     conn.run("UPDATE tbl SET closing = 1, name = ? WHERE id = ?", (_closed_name(conn, name), table_id))
     return n
 
@@ -165,13 +166,13 @@ def drop_column(conn: Connection, table: str, name: str) -> int:
     found = find_column(conn, table, name)
     if found is None:
         raise NotFound(f"There is no column {table}.{name}.", hint="lading table ls lists them.")
-    n = _close(conn, found.id)
-    conn.run("UPDATE col SET name = ? WHERE id = ?", (_closed_name(conn, name), found.id))
-    return n
+    return _close(conn, found.id, name)
 
 
-def _close(conn: Connection, col_id: int) -> int:
-    conn.run("UPDATE col SET closing = 1, moving_after = NULL WHERE id = ?", (col_id,))
+def _close(conn: Connection, col_id: int, name: str) -> int:
+    """A column of a dropped table loses its name too: the table may come back with another one (reopen), and a put must find no column that
+    is being emptied."""
+    conn.run("UPDATE col SET closing = 1, moving_after = NULL, name = ? WHERE id = ?", (_closed_name(conn, name), col_id))
     return int(conn.value("SELECT count(*) FROM (SELECT 1 FROM medium WHERE col_id = ? LIMIT ?)", (col_id, _COUNT_MAX)))
 
 
@@ -210,7 +211,7 @@ def reopen(conn: Connection, col_id: int) -> None:
             )
         conn.run("UPDATE tbl SET closing = 0, name = ? WHERE id = ?", (old_table, table_id))
     if closing:
-        if name != old_name and conn.one("SELECT 1 FROM col WHERE tbl_id = ? AND name = ?", (table_id, old_name)) is not None:
+        if conn.one("SELECT 1 FROM col WHERE tbl_id = ? AND name = ?", (table_id, old_name)) is not None:
             raise ConfigError(f"its column {old_table}.{old_name} was dropped, and there is another one of that name.",
                               hint="Drop that one first.")  # fmt: skip
         if closing == 1:

@@ -3,12 +3,14 @@ copy."""
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from catalog_kit import A, B, Kit
-from lading_catalog import deleting, media, shapes, sweeping, tables
+from lading_catalog import clock, deleting, media, shapes, sweeping, tables
 from lading_catalog.deleting import NotDeleted
-from lading_catalog.errors import ConfigError, NotFound
+from lading_catalog.errors import NotFound
 
 
 def undelete(kit: Kit, ulid: str) -> None:
@@ -175,92 +177,81 @@ def test_destinations_that_changed_meanwhile(kit: Kit, given: bool, uris: list[s
     assert kit.state(kit.replica(1, A)) == "present"
 
 
-# -- dropping tables and columns -----------------------------------------------------------------------------------------------------------
-
-
-def close_all(kit: Kit, limit: int = 3) -> int:
-    steps = 0
-    while tables.closing_due(kit.conn):
-        with kit.conn.writing(durable=False):
-            tables.close_step(kit.conn, limit)
-        steps += 1
-    return steps
-
-
-def test_a_dropped_table_is_gone_at_once_and_its_media_in_slices(kit: Kit) -> None:
-    ulids = [kit.put(n, [A], table="old", column=c) for n, c in enumerate("ababababab", start=1)]
-    kit.put(20, [A], table="kept")
+def test_two_media_of_one_object_come_back_each_for_itself(kit: Kit) -> None:
+    first, second = kit.put(1, [A], name="a"), kit.put(1, [B], name="b")
     kit.bring()
-    with kit.conn.writing(durable=False):
-        assert tables.drop_table(kit.conn, "old") == 10
-    assert [t for (t,) in kit.conn.rows("SELECT name FROM tables")] == ["kept"]
-    assert {c["table"] for c in tables.columns(kit.conn, tables.Defaults())} == {"kept"}
-    assert shape(kit, ulids[0])["table"] == "old"  # a living one that waits for its slice shows no other name
-    assert close_all(kit) >= 4
-    assert kit.conn.value("SELECT count(*) FROM medium") == 1
-    assert {shape(kit, u)["state"] for u in ulids} == {"deleted"}
-    assert {shape(kit, u)["table"] for u in ulids} == {"old"}
-    assert {t for (t,) in kit.conn.rows('SELECT "table" FROM deleted_media')} == {"old"}
-    assert len(kit.tombstones()) == 20
+    kit.delete(first)
+    kit.delete(second)
+    kit.see_tombstones()
+    undelete(kit, second)
+    assert kit.tombstones() == {kit.replica(1, A)}
+    assert (shape(kit, first)["state"], shape(kit, second)["state"]) == ("deleted", "safe")
+    undelete(kit, first)
+    assert kit.tombstones() == set()
     kit.check()
 
 
-def test_a_put_into_a_dropped_name_makes_a_new_table(kit: Kit) -> None:
-    kit.put(1, table="t", column="c")
-    with kit.conn.writing(durable=False):
-        tables.drop_table(kit.conn, "t")
-    fresh = kit.put(2, table="t", column="c")
-    close_all(kit)
-    assert shape(kit, fresh)["state"] == "local_only"
-    assert kit.conn.value("SELECT count(*) FROM medium") == 1
-
-
-def test_one_column_of_a_table(kit: Kit) -> None:
-    a, b = kit.put(1, table="t", column="a"), kit.put(2, table="t", column="b")
-    with kit.conn.writing(durable=False):
-        assert tables.drop_column(kit.conn, "t", "a") == 1
-    close_all(kit)
-    assert (shape(kit, a)["state"], shape(kit, b)["state"]) == ("deleted", "local_only")
-    assert kit.conn.rows("SELECT name FROM columns") == [("b",)]
-
-
-def test_an_undelete_brings_its_table_and_column_back(kit: Kit) -> None:
-    ulid = kit.put(1, table="t", column="c")
-    with kit.conn.writing(durable=False):
-        tables.drop_column(kit.conn, "t", "c")
-        tables.drop_table(kit.conn, "t")
+def test_the_copy_of_a_pinned_one_stays_again(kit: Kit) -> None:
+    ulid = kit.put(1, [A])
+    kit.bring()
+    kit.pin(ulid)
     kit.delete(ulid)
-    with pytest.raises(ConfigError, match="just being dropped"):
-        undelete(kit, ulid)
-    close_all(kit)
+    kit.see_tombstones()
     undelete(kit, ulid)
-    assert (shape(kit, ulid)["table"], shape(kit, ulid)["column"]) == ("t", "c")
-    assert kit.conn.rows("SELECT name FROM tables") == [("t",)]
+    assert shape(kit, ulid)["pinned"] is True
+    assert kit.conn.value("SELECT hold FROM replica WHERE store_id = 0") == "pinned"
+    kit.check()
 
 
-def test_an_undelete_takes_no_name_from_another_table(kit: Kit) -> None:
-    ulid = kit.put(1, table="t")
+def test_what_was_on_its_way_goes_on(kit: Kit) -> None:
+    ulid = kit.put(1, [A])
+    replica = kit.replica(1, A)
+    kit.claim([replica])
+    kit.delete(ulid)
+    kit.see_tombstones()
+    undelete(kit, ulid)
+    assert kit.confirm([replica]) == 1
+    assert (kit.object_state(1), kit.tombstones()) == ("safe", set())
+
+
+def test_a_medium_whose_row_was_deleted_comes_back_in_a_new_one(kit: Kit) -> None:
+    """SQLite gives the id of the last row again: that row is somebody else's."""
+    ulid = kit.put(1, [A], scalars={"n": 1})
+    row = shape(kit, ulid)["row"]
+    kit.sql("DELETE FROM row WHERE id = (SELECT row_id FROM medium WHERE ulid = ?)", (ulid,))
+    other = kit.put(2)
+    undelete(kit, ulid)
+    rows = {shape(kit, u)["row"] for u in (ulid, other)}
+    assert len(rows) == 2
+    assert row not in rows
+    row = shape(kit, ulid)["row"]
+    kit.delete(ulid)
+    undelete(kit, ulid)
+    assert shape(kit, ulid)["row"] == row
+    kit.check()
+
+
+def test_when_the_grace_will_be_over(kit: Kit) -> None:
+    """By the catalog clock: what a daemon has not been at work for does not count."""
+    ulid = kit.put(1, [A])
+    kit.bring()
+    kit.delete(ulid)
     with kit.conn.writing(durable=False):
-        tables.drop_table(kit.conn, "t")
-    close_all(kit)
-    kit.put(2, table="t")
-    with pytest.raises(ConfigError, match="another one of that name"):
-        undelete(kit, ulid)
-    assert shape(kit, ulid)["state"] == "deleted"
-
-
-@pytest.mark.parametrize("drop", [lambda c: tables.drop_table(c, "nope"), lambda c: tables.drop_column(c, "default", "nope")])
-def test_what_is_not_there_cannot_be_dropped(kit: Kit, drop: object) -> None:
-    kit.put(1)
-    with pytest.raises(NotFound), kit.conn.writing(durable=False):
-        drop(kit.conn)  # type: ignore[operator]
-
-
-def test_nobody_can_name_a_dropped_table(kit: Kit) -> None:
-    kit.put(1, table="t")
+        clock.set_grace(kit.conn, 60_000)
+        clock.save(kit.conn, 5_000)
+        sweeping.see(kit.conn, 5_000, 10)
+        clock.save(kit.conn, 25_000)
+    left = datetime.fromisoformat(shape(kit, ulid)["purge_at"]).timestamp() * 1000 - kit.now()
+    assert -40_050 < -left < -39_950
     with kit.conn.writing(durable=False):
-        tables.drop_table(kit.conn, "t")
-    name = kit.conn.value("SELECT name FROM tbl")
-    with pytest.raises(ConfigError):
-        tables.check_name("table", name, path=True)
-    assert sweeping.unseen(kit.conn) is False
+        clock.save(kit.conn, 900_000)
+    assert shape(kit, ulid)["purge_at"] >= shapes.when(kit.now() - 50)
+
+
+def test_while_another_medium_keeps_the_copies_no_grace_runs(kit: Kit) -> None:
+    ulid = kit.put(1, [A])
+    kit.put(1, [A], name="other")
+    kit.delete(ulid)
+    assert (kit.tombstones(), shape(kit, ulid)["purge_at"]) == (set(), None)
+    undelete(kit, ulid)
+    kit.check()

@@ -72,8 +72,8 @@ BEGIN
            OLD.mime, OLD.created_at_ms, OLD.modified_at_ms, o.sha256, o.size_bytes, lading_now()
     FROM object o WHERE o.id = OLD.object_id
     -- An undelete put it back under its id; now it is deleted again, as it is now.
-    ON CONFLICT (id) DO UPDATE SET set_id = excluded.set_id, set_given = excluded.set_given, priority = excluded.priority,
-      pinned = excluded.pinned, name = excluded.name, sha256 = excluded.sha256, size_bytes = excluded.size_bytes,
+    ON CONFLICT (id) DO UPDATE SET row_id = excluded.row_id, set_id = excluded.set_id, set_given = excluded.set_given,
+      priority = excluded.priority, pinned = excluded.pinned, name = excluded.name, sha256 = excluded.sha256, size_bytes = excluded.size_bytes,
       deleted_at_ms = excluded.deleted_at_ms, purged_at_ms = NULL;
 END;
 
