@@ -353,8 +353,8 @@ class Service:
                 wake=self.wake,
             )  # fmt: skip
 
-    def _to_delete_in(self, row: StoreRow) -> Store:
-        return self._stores.reading(row) if row.probe is not None else self._stores.opened(row)[0]
+    def _to_delete_in(self, row: StoreRow, anew: bool) -> Store:
+        return self._stores.reading(row) if row.probe is not None and not anew else self._stores.opened(row)[0]
 
 
 def run(config: Config, *, exit_when_idle: bool = False, fetch_only: bool = False) -> None:

@@ -80,6 +80,7 @@ class SweepRig(Rig):
         self.fakes: dict[str, SweepStore] = {uri: SweepStore(uri) for uri in (A, B)}  # type: ignore[assignment]
         self.rules = Rules(int(grace_s * 1000), cap or Cap(1000, 0.2), False, self.retry_max_s)
         self.mono = 1_000_000
+        self.opened_anew = 0
         self.sweepers: dict[str, Sweeper] = {}
         self.catalog_id: str = self.conn.value("SELECT v FROM meta WHERE k = 'catalog_id'")
         with self.conn.writing() as conn:
@@ -97,13 +98,17 @@ class SweepRig(Rig):
                 self.catalog_id,
                 row,
                 self.rules,
-                self._open_only,
+                self._to_delete_in,
                 self.woken.set,
                 lambda: 0.5,
             )
             for row in stores.destinations(self.conn)
         }
         return self
+
+    def _to_delete_in(self, row: StoreRow, anew: bool) -> Store:
+        self.opened_anew += anew
+        return self._open_only(row)
 
     def _open_only(self, row: StoreRow) -> Store:
         return self._open(row)[0]

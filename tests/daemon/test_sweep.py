@@ -292,6 +292,7 @@ def test_an_error_anywhere_before_the_first_delete_stops_the_sweep(sweep: SweepR
     assert sweep.rest() == error.reason
     sweep.a().fail.clear()
     sweep.forward(3600)
+    assert (sweep.opened_anew > 0) == isinstance(error, Refused), "credentials are read again where they were refused"
     assert len(sweep.a().deleted) == 1
     assert sweep.rest() is None
 

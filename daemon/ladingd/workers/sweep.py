@@ -19,7 +19,7 @@ import structlog
 
 from lading_catalog import fetching, journal, ownership, sweeping
 from lading_catalog.connection import Connection
-from lading_catalog.errors import Error, Unavailable
+from lading_catalog.errors import Error, Refused, Unavailable
 from lading_catalog.ids import new_ulid
 from lading_catalog.ownership import Plan
 from lading_catalog.stores import StoreRow
@@ -75,7 +75,7 @@ class Sweeper:
     catalog_id: str
     row: StoreRow
     rules: Rules
-    open_store: Callable[[StoreRow], Store]
+    open_store: Callable[[StoreRow, bool], Store]  # (row, anew): `anew` reads credentials again
     wake: Callable[[], None]
     dice: Callable[[], float] = random.random
 
@@ -89,6 +89,7 @@ class Sweeper:
         self._after: tuple[int, int] = (-1, 0)  # where the look for what may go goes on
         self._not_before_ms = 0
         self._failures = 0
+        self._anew = False
         self._longest_ms = int(longest_pause_s(self.rules.retry_max_s) * 1000)
         self._longest_due_ms = max(self._longest_ms, sweeping.AGAIN_MS)
         self.busy = 0
@@ -194,7 +195,8 @@ class Sweeper:
     # -- whose destination is it? ------------------------------------------------------------------------------------------------
 
     def _read_marker(self) -> owner.Marker:
-        self._store = self.open_store(self.row)
+        self._store = self.open_store(self.row, self._anew)
+        self._anew = False
         return owner.read(self._store, self.catalog_id)
 
     def _marker_read(self, found: owner.Marker | Error, now_ms: int) -> None:
@@ -217,7 +219,9 @@ class Sweeper:
         if isinstance(result, Error):
             self._stop(result.reason, result, now_ms)
             return
-        if self._store is not None and self._skewed(self._store.clock_offset_s, now_ms):  # (a directory tells its time by what is written)
+        if self._store is not None and self._skewed(
+            self._store.clock_offset_s, now_ms
+        ):  # (a directory tells its time by what is written)
             return
         with self.pace.writing(1, durable=False) as conn:
             ownership.written(conn, self.row.id, fresh)
@@ -237,6 +241,7 @@ class Sweeper:
     def _stop(self, code: str, error: Error, now_ms: int) -> None:
         """Nothing is deleted for now."""
         self._failures += 1
+        self._anew |= isinstance(error, Refused)
         asked = error.retry_after_s if isinstance(error, Unavailable) else None
         permanent = error.permanent or code in (ownership.OWNER, ownership.CLOCK)
         pause = store_pause_s(self._failures, permanent, self.rules.retry_max_s, self.dice, asked)
