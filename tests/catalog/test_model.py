@@ -13,7 +13,7 @@ import pytest
 
 from catalog_kit import EPOCH, LIVE, A, B, C, Kit, size_of
 from lading_catalog import deleting, replicas, safety, tables
-from lading_catalog.errors import NotFound, Refused, Unavailable
+from lading_catalog.errors import ConfigError, NotFound, Refused, Unavailable
 
 URIS = (A, B, C)
 CONTENTS = range(1, 6)
@@ -68,12 +68,60 @@ class Walk:
                     deleting.undelete(self.kit.conn, ulid)
             except NotFound:
                 continue
+            except ConfigError:
+                assert self.graves[ulid]["table"] in self.dropped, "only what was in a dropped table may be refused"
+                continue
             known = self.media[ulid] = self.graves.pop(ulid)
             self.deleted.discard(ulid)
+            if known["table"] in self.dropped:
+                self.reopened(str(known["table"]))
             if not known["given"] and known["table"] in self.columns:
                 known["uris"] = frozenset(self.columns[str(known["table"])])
             return True
         return False
+
+    def drop_table(self) -> bool:
+        """From now on the model calls it by another name, until its media are deleted or an undelete brings it back."""
+        table, closed = self.dice.choice(TABLES), f"dropped {len(self.closed)}"
+        try:
+            with self.kit.conn.writing(durable=False):
+                if self.dice.random() < 0.5:
+                    tables.drop_table(self.kit.conn, table)
+                else:
+                    tables.drop_column(self.kit.conn, table, "file")
+        except NotFound:
+            return False
+        self.closed.append(closed)
+        self.dropped[closed] = table, self.columns.pop(table, None)
+        self.rename(table, closed)
+        return True
+
+    def close(self) -> bool:
+        """A slice of what is being dropped."""
+        with self.kit.conn.writing(durable=False):
+            n = tables.close_step(self.kit.conn, self.dice.randint(1, 4))
+        left = {u for (u,) in self.kit.conn.rows("SELECT ulid FROM medium")}
+        gone = sorted(set(self.media) - left)
+        assert len(gone) == n
+        for ulid in gone:
+            assert self.media[ulid]["table"] in self.dropped, "a medium of a living column was deleted"
+            self.graves[ulid] = self.media.pop(ulid)
+            self.deleted.add(ulid)
+        return n > 0
+
+    def reopened(self, closed: str) -> None:
+        table, uris = self.dropped.pop(closed)
+        assert not any(m["table"] == table for m in self.media.values()), "it took the name of a living one"
+        if uris is not None:
+            self.columns[table] = uris
+        self.rename(closed, table)
+
+    def rename(self, old: str, new: str) -> None:
+        for known in (*self.media.values(), *self.graves.values()):
+            known["table"] = new if known["table"] == old else known["table"]
+
+    dropped: dict[str, tuple[str, list[str] | None]]
+    closed: list[str]
 
     def pin(self) -> bool:
         if not self.media:
@@ -313,7 +361,7 @@ class Walk:
         for _, o in news:
             assert states[o] == "safe", "the journal says safe, and it is not"
         # Nothing that has media has lost its last good copy to a drop.
-        if self.last in ("evict", "sweep", "drop_anything", "forget", "move", "set_destination", "delete", "pin"):
+        if self.last in ("evict", "sweep", "drop_anything", "forget", "move", "set_destination", "delete", "close", "pin"):
             assert kit.ids("lost") <= self.lost_before
         self.lost_before = kit.ids("lost")
 
@@ -322,13 +370,15 @@ class Walk:
 
     def run(self, steps: int) -> None:
         self.columns, self.moving, self.lost_before = {}, {}, set()
+        self.dropped, self.closed = {}, []
         for uri in URIS:
             with self.kit.conn.writing(durable=False):
                 self.kit.conn.run("INSERT INTO store (uri, role) VALUES (?, 'destination')", (uri,))
         weights = {
             self.put: 8, self.delete: 4, self.undelete: 3, self.pin: 3, self.set_destination: 2, self.move: 6, self.claim: 10,
             self.confirm: 8, self.release: 2, self.lose: 2, self.evict: 4, self.use_again: 2, self.fetch: 2, self.sweep: 4,
-            self.forget: 4, self.drop_anything: 3, self.set_min_copies: 1,
+            self.forget: 4, self.drop_anything: 3, self.set_min_copies: 1, self.drop_table: 1,
+            self.close: 3,
         }  # fmt: skip
         for _ in range(steps):
             step = self.dice.choices(list(weights), list(weights.values()))[0]
@@ -343,7 +393,6 @@ def test_walk(tmp_path: Path, seed: int) -> None:
     walk = Walk(kit, seed)
     walk.run(STEPS)
     kit.check()
-    assert all(
-        walk.done[step] for step in ("put", "delete", "undelete", "move", "claim", "confirm", "lose", "evict", "sweep", "forget")
-    ), walk.done
+    often = "put delete undelete drop_table close move claim confirm lose evict sweep forget"
+    assert all(walk.done[step] for step in often.split()), walk.done
     kit.conn.close()
