@@ -5,9 +5,10 @@ Times are RFC 3339 in UTC with milliseconds; unknown is null, never absent; fiel
 
 from __future__ import annotations
 
+import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ def when(ms: int | None) -> str | None:
 
 
 def media(conn: Connection, home: Path, ulids: Sequence[str]) -> list[Json]:
-    """lading.media/1 for each of `ulids` that exists or is known to be deleted, in their order. Three queries a call."""
+    """lading.media/1 for each of `ulids` that exists or is known to be deleted, in their order. Three queries a call, and
+    two more where some are deleted."""
     found: dict[str, Json] = {}
     objects: dict[int, list[Json]] = {}
+    over = functools.cache(lambda: clock.read(conn) - clock.grace_ms(conn))  # the grace of what was seen before this is over
     with conn.reading():
         for row in conn.dicts(_MEDIA, {"ulids": json.dumps(list(ulids))}):
             shape = _medium(row)
@@ -35,7 +38,7 @@ def media(conn: Connection, home: Path, ulids: Sequence[str]) -> list[Json]:
             if row["deleted_at_ms"] is None:
                 objects.setdefault(row["object_id"], []).append(shape)
             else:
-                shape["purge_at"] = when(_purge_at_ms(conn, row))
+                shape["purge_at"] = when(_purge_at_ms(row, conn.now_ms(), over))
         for row in conn.dicts(_REPLICAS, {"objects": json.dumps(list(objects))}):
             for shape in objects[row["object_id"]]:
                 if row["role"] == "local":
@@ -46,13 +49,12 @@ def media(conn: Connection, home: Path, ulids: Sequence[str]) -> list[Json]:
     return [found[u] for u in ulids if u in found]
 
 
-def _purge_at_ms(conn: Connection, row: Json) -> int | None:
+def _purge_at_ms(row: Json, now_ms: int, over: Callable[[], int]) -> int | None:
     """Of a deleted medium: when its grace is over at the earliest, if a daemon runs until then; in the past once its last copy has gone;
     None while no daemon has seen the deletion, or another medium keeps the copies."""
     if row["purged_at_ms"] is not None or row["seen_clock_ms"] is None:
         return row["purged_at_ms"]  # type: ignore[no-any-return]
-    left_ms = row["seen_clock_ms"] + clock.grace_ms(conn) - clock.read(conn)
-    return int(conn.now_ms() + max(0, left_ms))
+    return now_ms + max(0, int(row["seen_clock_ms"]) - over())
 
 
 _MEDIA = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import apsw
 import pytest
 
 from catalog_kit import A, B, Kit
@@ -255,3 +256,15 @@ def test_while_another_medium_keeps_the_copies_no_grace_runs(kit: Kit) -> None:
     assert (kit.tombstones(), shape(kit, ulid)["purge_at"]) == (set(), None)
     undelete(kit, ulid)
     kit.check()
+
+
+def test_a_page_of_deleted_ones_costs_no_query_for_each(kit: Kit) -> None:
+    ulids = [kit.put(n, [A]) for n in range(1, 9)]
+    for ulid in ulids:
+        kit.delete(ulid)
+    kit.see_tombstones()
+    asked: list[str] = []
+    kit.conn._db.trace_v2(apsw.SQLITE_TRACE_STMT, lambda event: asked.append(event["sql"]))
+    assert all(m["purge_at"] for m in shapes.media(kit.conn, kit.home, ulids))
+    kit.conn._db.trace_v2(0)
+    assert sum(sql.lstrip().startswith("SELECT") for sql in asked) == 4
