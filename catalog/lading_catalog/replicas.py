@@ -12,6 +12,7 @@ from lading_catalog.errors import Error, Unavailable
 from lading_catalog.names import name_text
 
 PRIORITIES = {"urgent": 0, "normal": 1, "bulk": 2}
+TURNS = 8  # of so many places each class gets one at least, and the most urgent one the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,12 @@ def next_due_ms(conn: Connection, store_id: int, blocked: bool = False) -> int |
     )
 
 
-def claimable(conn: Connection, store_id: int, now_ms: int, limit: int, retry_max_ms: int, *, blocked: bool = False) -> list[int]:
+def claimable(
+    conn: Connection, store_id: int, now_ms: int, limit: int, retry_max_ms: int, *, blocked: bool = False, turn: int = 0
+) -> list[int]:
     """Up to `limit` owed replicas of a store that are due: urgent before normal before bulk, the longest due first, and at least an
-    eighth of the places for each class, so that none starves. A due time further away than the longest pause is the trace of a
-    clock that jumped back, and counts as due."""
+    eighth of the places for each class, so that none starves. Where there are fewer places than classes, they take turns: `turn` counts
+    the calls. A due time further away than the longest pause is the trace of a clock that jumped back, and counts as due."""
     found: list[list[int]] = []
     for priority in PRIORITIES.values():
         due = conn.rows(
@@ -75,10 +78,11 @@ def claimable(conn: Connection, store_id: int, now_ms: int, limit: int, retry_ma
             (store_id, blocked, priority, now_ms + retry_max_ms, limit - len(due)),
         )
         found.append([i for (i,) in due])
-    reserved = max(1, limit // 8)
-    chosen = [i for ids in found for i in ids[:reserved]]
-    rest = [i for ids in found for i in ids[reserved:]]
-    return (chosen + rest)[:limit] if limit >= len(found) else [i for ids in found for i in ids][:limit]
+    if limit < len(found):
+        first = max(0, turn % TURNS - TURNS + len(found))  # the last turns are those of the less urgent classes
+        return [i for ids in (found[first], *found[:first], *found[first + 1 :]) for i in ids][:limit]
+    reserved = max(1, limit // TURNS)
+    return [*(i for ids in found for i in ids[:reserved]), *(i for ids in found for i in ids[reserved:])][:limit]
 
 
 def claim(conn: Connection, ids: Sequence[int], epoch: int) -> list[Claim]:

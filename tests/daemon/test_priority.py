@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from lading_catalog.errors import Refused, Unavailable
@@ -72,3 +74,32 @@ def test_what_is_stuck_is_named_in_status(rig: Rig) -> None:
     status = rig.cat.status()
     assert status["verdict"] == "at_risk"
     assert f"The oldest is 1.txt ({old.id})." in status["reasons"][0]
+
+
+@pytest.mark.parametrize("late", ["normal", "bulk"])
+def test_invariant_30_nothing_starves_where_one_goes_at_a_time(rig: Rig, late: str) -> None:
+    """Each that is finished makes room for one, and more urgent ones wait than can be sent: every eighth place is for the others."""
+    rig.concurrency = 1
+    rig.fakes[A].before = lambda key: time.sleep(0.003)
+    rig.put()
+    rig.begin().settle()
+    waiting = [rig.put(priority=late) for _ in range(6)]
+    rig.cat.put_many([(f"urgent {n}".encode(), f"u{n}") for n in range(200)], destination=A, priority="urgent")
+    rig.until(lambda: len(rig.fakes[A].arrived) >= 150)
+    assert arrived(rig, list(waiting)) == list(range(6))
+
+
+def test_what_is_blocked_gets_an_eighth_where_one_goes_at_a_time(rig: Rig) -> None:
+    """26: it blocks no other, and is not held back for ever either."""
+    rig.concurrency = 1
+    rig.fakes[A].before = lambda key: time.sleep(0.003)
+    rig.put()
+    rig.begin().settle()
+    stuck = [rig.put(priority=p) for p in ("urgent", "bulk") for _ in range(20)]
+    with rig.conn.writing(durable=False) as conn:
+        conn.run("UPDATE replica SET blocked = 1 WHERE state = 'wanted'")
+    rig.cat.put_many([(f"good {n}".encode(), f"g{n}") for n in range(200)], destination=A)
+    rig.until(lambda: len(rig.fakes[A].arrived) >= 161)
+    came = arrived(rig, list(stuck))
+    assert 16 <= len(came) <= 24, "not an eighth of 160"
+    assert any(i >= 20 for i in came), "of the blocked ones the less urgent starve"

@@ -27,7 +27,7 @@ import structlog
 from lading_catalog import fetching, journal, replicas, stores
 from lading_catalog.connection import Connection
 from lading_catalog.errors import Error, Unavailable
-from lading_catalog.replicas import Claim, Failure
+from lading_catalog.replicas import TURNS, Claim, Failure
 from lading_catalog.stores import StoreRow
 from ladingd.pace import Pace
 from ladingd.retry import longest_pause_s, pause_s, store_pause_s
@@ -80,6 +80,7 @@ class Replicator:
         self._aligning = True  # after a start or a change of health: bring what waits in line with the store
         self._sent_bytes, self._sent_since = 0, time.monotonic()
         self._longest_ms = int(longest_pause_s(self.retry_max_s) * 1000)
+        self._turn = 0  # whose turn it is where there is room for one only
         self.stopping = False
 
     # -- called from transfers' threads ------------------------------------------------------------------------------------------
@@ -181,9 +182,14 @@ class Replicator:
             return []
         limit = 1 if trial else min(room, self.pace.slice)
         # What somebody must mend has an eighth of the places, so that a stream of new objects does not hold it back for ever.
-        blocked = replicas.claimable(self.conn, self.row.id, now_ms, max(1, limit // 8), self._longest_ms, blocked=True)
-        ids = replicas.claimable(self.conn, self.row.id, now_ms, limit, self._longest_ms)
-        ids = (ids[: limit - len(blocked)] + blocked) if not trial else (ids + blocked)[:1]
+        eighth = limit // TURNS or int(self._turn % TURNS == 0)
+        blocked = replicas.claimable(
+            self.conn, self.row.id, now_ms, max(1, eighth), self._longest_ms, blocked=True, turn=self._turn // TURNS
+        )
+        ids = replicas.claimable(self.conn, self.row.id, now_ms, limit, self._longest_ms, turn=self._turn)
+        ids = (ids if trial else ids[: limit - min(eighth, len(blocked))]) + blocked
+        ids = ids[:limit]
+        self._turn += bool(ids)
         if ids and self.store is None:
             if not self._opening:
                 self._opening = True
