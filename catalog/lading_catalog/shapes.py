@@ -61,12 +61,13 @@ _MEDIA = """
     SELECT m.ulid, m.object_id, m.name, t.name AS "table", c.name AS "column", r.ulid AS row_ulid, c.kind, o.sha256, o.size_bytes, m.mime,
       m.created_at_ms, m.modified_at_ms, m.pinned, NULL AS deleted_at_ms,
       CASE WHEN o.state = 'lost' THEN 'lost' WHEN m.set_id IS NULL THEN 'local_only' ELSE o.state END AS state, NULL AS purged_at_ms,
-      NULL AS seen_clock_ms
+      NULL AS restorable, NULL AS seen_clock_ms
     FROM json_each(:ulids) j CROSS JOIN medium m ON m.ulid = j.value JOIN object o ON o.id = m.object_id
       JOIN col c ON c.id = m.col_id JOIN tbl t ON t.id = c.tbl_id JOIN row r ON r.id = m.row_id
     UNION ALL
     SELECT d.ulid, d.object_id, d.name, t.name, c.name, r.ulid, c.kind, d.sha256, d.size_bytes, d.mime,
       d.created_at_ms, d.modified_at_ms, d.pinned, d.deleted_at_ms, 'deleted', d.purged_at_ms,
+      d.purged_at_ms IS NULL AND coalesce((SELECT copies_n > 0 FROM object WHERE id = d.object_id), 0),
       (SELECT min(t.seen_clock_ms) FROM replica x JOIN tombstone t ON t.replica_id = x.id WHERE x.object_id = d.object_id
        AND (x.state IN ('wanted', 'copying', 'present') OR x.state IN ('dropping', 'damaged')) AND x.state = 'present')
     FROM json_each(:ulids) j CROSS JOIN deleted_medium d ON d.ulid = j.value LEFT JOIN col c ON c.id = d.col_id
@@ -102,6 +103,7 @@ def _medium(row: Json) -> Json:
         "pinned": bool(row["pinned"]),
         "deleted_at": when(row["deleted_at_ms"]),
         "purge_at": None,
+        "restorable": bool(row["restorable"]) if row["deleted_at_ms"] is not None else None,
         "replicas": [],
     }
 

@@ -150,8 +150,8 @@ def move_step(conn: Connection, limit: int) -> int:
 
 
 def drop_table(conn: Connection, name: str) -> int:
-    """Begin to drop a table: its name is free at once, and `close_step` deletes its media. Returns how many it had (counted up to 100,000).
-    Raises NotFound."""
+    """Begin to drop a table: its name is free at once, and `close_step` deletes its media. Returns how many it had (each column counted up
+    to 100,000). Raises NotFound."""
     table_id = conn.value("SELECT id FROM tbl WHERE name = ? AND NOT closing", (name,))
     if table_id is None:
         raise NotFound(f"There is no table {name!r}.", hint="lading table ls lists them.")

@@ -281,8 +281,9 @@ class Catalog:
         return n
 
     def drop_table(self, name: str, progress: Callable[[int], None] | None = None) -> int:
-        """Drop a table: its name is free at once, its media are deleted, by the daemon or, where none runs, here. Each can be brought back
-        with `undelete`. `progress(deleted so far)`. Returns how many media it had (counted up to 100,000). Raises NotFound."""
+        """Drop a table: its name is free at once, its media are deleted, by the daemon or, where none runs, here; what an
+        interruption leaves the next daemon deletes. Each can be brought back with `undelete`. `progress(deleted so far)`.
+        Returns how many media it had (each column counted up to 100,000). Raises NotFound."""
         return self._drop(lambda: tables.drop_table(self._conn, name), progress)
 
     def drop_column(self, table: str, column: str, progress: Callable[[int], None] | None = None) -> int:
@@ -295,10 +296,12 @@ class Catalog:
         doorbell.ring(self.home)
         done = 0
         while not self.daemon().running:
+            began = time.monotonic()
             with self._lock, self._conn.writing(durable=False) as conn:
                 step = tables.close_step(conn, _CLOSE_SLICE)
                 if step == 0 and not tables.closing_due(conn):
                     break
+            time.sleep(min(0.1, time.monotonic() - began))  # the write lock stays free as long as it was held
             done += step
             if progress is not None:
                 progress(done)

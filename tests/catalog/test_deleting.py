@@ -114,15 +114,17 @@ def test_when_the_last_copy_is_gone_it_is_too_late(kit: Kit) -> None:
     kit.delete(ulid)
     kit.see_tombstones()
     gone = [kit.replica(1, A), kit.replica(1, None)]
+    assert shape(kit, ulid)["restorable"] is True
     for replica in gone:
         assert kit.drop(replica)
+    assert shape(kit, ulid)["restorable"] is False
     with pytest.raises(NotFound, match="its last copy is gone"):
         undelete(kit, ulid)
     for replica in gone:
         assert kit.forget(replica)
     with pytest.raises(NotFound, match="its last copy is gone since"):
         undelete(kit, ulid)
-    assert shape(kit, ulid)["purge_at"] is not None
+    assert (shape(kit, ulid)["purge_at"] is not None, shape(kit, ulid)["restorable"]) == (True, False)
     assert kit.conn.rows("SELECT type FROM events WHERE type LIKE 'media.p%' ORDER BY seq") == [("media.put",), ("media.purged",)]
 
 

@@ -9,7 +9,7 @@ from cli_kit import ODD_NAMES, Cli
 
 MEDIUM = {
     "schema", "id", "name", "table", "column", "row", "kind", "sha256", "size_bytes", "mime", "created_at", "modified_at", "state",
-    "cached", "path", "pinned", "deleted_at", "purge_at", "replicas",
+    "cached", "path", "pinned", "deleted_at", "purge_at", "restorable", "replicas",
 }  # fmt: skip
 STATUS = {"schema", "at", "verdict", "reasons", "daemon", "catalog", "media", "local", "destinations", "deletes"}
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
+import pytest
+
 import lading
 from cli_kit import Cli
-from lading_catalog import sweeping
+from lading_catalog import replicas, sweeping
 
 
 def test_rm_says_how_to_take_it_back_and_undelete_does(cli: Cli) -> None:
@@ -48,6 +52,51 @@ def test_drop_a_table(cli: Cli) -> None:
     assert cli.run("show", ids[0], "--json").json["table"] == "trip"
     shape = cli.run("table", "drop", "trip", "file", "--yes", "--json").json
     assert (shape["table"], shape["column"], shape["media"]) == ("trip", "file", 1)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_drop_asks_on_a_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.put("a.jpg", "b.jpg", table="trip")
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    done = cli.run("table", "drop", "trip", code=1)
+    assert "Delete trip with its 2 media?" in done.err
+    assert "Nothing was deleted." in done.err
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert cli.run("table", "drop", "trip").out == "trip  dropped, 2 media\n"
+
+
+def test_drop_a_table_whose_columns_were_dropped(cli: Cli) -> None:
+    (id_,) = cli.put("a.jpg", table="trip")
+    cli.run("table", "drop", "trip", "nope", "--yes", code=3)
+    cli.run("table", "drop", "trip", "file", "--yes")
+    assert cli.run("table", "drop", "trip").out == "trip  dropped, 0 media\n"
+    cli.run("table", "drop", "trip", code=3)
+    assert id_ in cli.run("ls", "--deleted", "--table", "trip").out
+    assert cli.run("undelete", id_).code == 0
+
+
+def test_undelete_where_the_last_copy_is_gone(cli: Cli) -> None:
+    gone, kept = cli.put("a.jpg", "b.jpg")
+    cli.run("rm", gone, kept)
+    with lading.open(cli.home) as cat, cat._conn.writing() as conn:
+        sweeping.see(conn, 0, 10)
+        (replica,) = [
+            i for (i,) in conn.rows("SELECT r.id FROM replica r JOIN deleted_medium d USING (object_id) WHERE d.name = 'a.jpg'")
+        ]
+        assert replicas.drop(conn, replica, "present")
+        assert replicas.forget(conn, replica)
+    done = cli.run("undelete", gone, kept, code=3)  # the others go on
+    assert done.out == f"{kept}  undeleted  b.jpg\n"
+    assert "a.jpg was deleted at" in done.err
+    assert "its last copy is gone" in done.err
+    assert cli.run("undelete", gone, "--json", code=3).json["type"] == "urn:lading:not-found"
+    assert cli.run("ls", "--deleted").out.endswith("a.jpg  (gone)\n")
+    assert "now (" in cli.run("show", gone).out
+    assert ", gone" in cli.run("show", gone).out
 
 
 def test_evict_refuses_what_is_not_safe(cli: Cli) -> None:

@@ -64,10 +64,10 @@ def _line(shape: dict[str, Any], where: int) -> str:
 
 
 def _back(shape: dict[str, Any]) -> str:
-    """Until when a deleted medium can be brought back."""
+    """Whether a deleted medium can be brought back, and for how long at least."""
     text = words.relative(shape["purge_at"])
-    if text.endswith("ago"):
-        return f"gone {text}"
+    if not shape["restorable"]:
+        return f"gone {text}" if text.endswith("ago") else "gone"
     return "can be brought back" + (f" for {text.removeprefix('in ')}" if text.startswith("in ") else "")
 
 
@@ -91,7 +91,11 @@ def show(app: App, what: str) -> None:
             ("sha256", shape["sha256"] or "not known yet"),
             ("column", f"{shape['table']}.{shape['column']} ({shape['kind']})"),
             ("put", f"{words.relative(shape['created_at'])} ({shape['created_at']})"),
-            *([("deleted", f"{words.relative(shape['deleted_at'])} ({shape['deleted_at']})")] if shape["deleted_at"] else []),
+            *(
+                [("deleted", f"{words.relative(shape['deleted_at'])} ({shape['deleted_at']}), {_back(shape)}")]
+                if shape["deleted_at"]
+                else []
+            ),
             ("on this disk", printable(shape["path"]) if shape["cached"] else "no"),
             *copies,
         ]

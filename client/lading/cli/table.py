@@ -90,10 +90,11 @@ def drop(app: App, table_name: str, column: str | None, yes: bool) -> int:
     what = printable(table_name if column is None else f"{table_name}.{column}")
     with app.catalog() as cat:
         found = [c for c in cat.columns() if c["table"] == table_name and column in (None, c["column"])]
-        if not found:
-            raise NotFound(f"There is no {'table' if column is None else 'column'} {what}.", hint="lading table ls lists them.")
+        if not found and column is not None:
+            raise NotFound(f"There is no column {what}.", hint="lading table ls lists them.")
         n = sum(c["media"] for c in found)
         more = "+" if any(c["media_capped"] for c in found) else ""
+        yes = yes or not found  # (there is no such table, or it is empty: all its columns were dropped)
         if not yes and not sys.stdin.isatty():
             raise click.UsageError(f"{what} has {n:,}{more} media: --yes deletes them.")
         if not yes and not click.confirm(f"Delete {what} with its {n:,}{more} media?", err=True):
