@@ -158,6 +158,41 @@ def test_evict(served: Served) -> None:
         assert again != path
 
 
+def test_delete_and_undelete(served: Served) -> None:
+    daemon, cat = served
+    medium = cat.medium("s6")
+    before = medium.shape
+    assert daemon.request("DELETE", "/v1/media/s6")[0] == 400, "by id only"
+    status, _, body = daemon.request("DELETE", f"/v1/media/{medium.id}")
+    assert (status, json.loads(body)["state"], json.loads(body)["restorable"]) == (200, "deleted", True)
+    assert daemon.request("DELETE", f"/v1/media/{medium.id}")[0] == 404, "it is deleted already"
+    deadline = time.monotonic() + 10
+    while daemon.get(f"/v1/media/{medium.id}")[1]["purge_at"] is None:  # until the daemon has seen it
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    status, _, body = daemon.request("POST", f"/v1/media/{medium.id}/undelete")
+    assert (status, json.loads(body)) == (200, before)
+    status, _, body = daemon.request("POST", f"/v1/media/{medium.id}/undelete")
+    assert (status, json.loads(body)["type"]) == (409, "urn:lading:not-deleted")
+    assert daemon.request("POST", f"/v1/media/m_{'0' * 26}/undelete")[0] == 404
+
+
+def test_a_dropped_table_is_emptied_by_the_daemon(served: Served) -> None:
+    daemon, cat = served
+    media = cat.put_many([(b"d%d" % i, f"d{i}") for i in range(200)], table="dropped")
+    assert cat.drop_table("dropped") == 200
+    assert daemon.get("/v1/media?table=dropped")[0] == 404
+    deadline = time.monotonic() + 10
+    while daemon.get("/v1/status")[1]["media"]["deleted"] < 201:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert daemon.get(f"/v1/media/{media[0].id}")[1]["table"] == "dropped"
+    assert len(_walk(daemon, "table=dropped&deleted=1&limit=70")) == 200
+    assert daemon.request("POST", f"/v1/media/{media[0].id}/undelete")[0] == 200
+    assert [m["id"] for m in _walk(daemon, "table=dropped")] == [media[0].id]
+    media[0].delete()
+
+
 def test_fetch(served: Served) -> None:
     daemon, cat = served
     medium = cat.medium("s4")
