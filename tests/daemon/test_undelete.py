@@ -73,7 +73,11 @@ def test_its_new_destination_gets_it_from_the_old_one(sweep: SweepRig) -> None:
     sweep.cat.set_destination("default", "file", B)
     assert medium.undelete().cached is False
     sweep.a().fail.clear()
-    sweep.pass_time(3600, 60)
+    sweep.fakes[B].before = lambda key: Unavailable("away too")
+    sweep.over()
+    assert list(sweep.data().values()) == [b"moves"]
+    sweep.fakes[B].before = lambda key: None
+    sweep.forward(2 * sweep.retry_max_s)
     assert medium.refresh().state == "safe"
     assert sweep.data(B)[sweep.key(medium, B)] == b"moves"
     sweep.over()
