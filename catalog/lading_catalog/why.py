@@ -89,7 +89,8 @@ def why(conn: Connection, home: Path, ulid: str, daemon_running: bool) -> Json:
         "do": None,
     }
     if shape["state"] == "deleted":
-        result.update(reason="deleted", sentence="It was deleted.", do=None)
+        back = f"Take it back: lading undelete {shape['id']}" if shape["restorable"] else None
+        result.update(reason="deleted", sentence="It was deleted.", do=back)
     elif not answers and moves_soon(conn, ulid):
         result.update(
             reason="queued" if daemon_running else "no_daemon",

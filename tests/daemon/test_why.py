@@ -124,7 +124,7 @@ def test_without_a_daemon(rig: Rig) -> None:
     assert (why["reason"], why["state"], why["destinations"]) == ("no_destination", "local_only", [])
     assert "set-destination" in why["do"]
     why = gone.why()
-    assert (why["reason"], why["state"]) == ("deleted", "deleted")
+    assert (why["reason"], why["state"], why["do"]) == ("deleted", "deleted", f"Take it back: lading undelete {why['id']}")
     status = rig.cat.status()
     assert status["media"] == {"total": 2, "safe": 0, "pending": 1, "blocked": 0, "local_only": 1, "lost": 0, "deleted": 1}
     assert (status["verdict"], status["daemon"]["running"]) == ("working", False)
