@@ -7,14 +7,18 @@ import contextlib
 import os
 from pathlib import Path
 
+from lading_catalog import durable
+
 FILE = "ballast"
 SIZE_BYTES = 16 << 20
 DISK_SHARE = 100  # at most one part in so many of the file system
+_BLOCK = bytes(1 << 20)
 
 
 def make(home: Path, min_free_bytes: int) -> bool:
-    """Put it there, where it is not yet and there is more room than `min_free`. Whether it stands there now. Never raises."""
-    path = home / FILE
+    """Put it there, where it is not yet and there is more room than `min_free`. Whether it stands there now. Never raises. Only the daemon
+    calls it: what a killed one has begun is made anew under the same name."""
+    path, draft = home / FILE, home / f".{FILE}"
     with contextlib.suppress(OSError):
         if path.exists():
             return True
@@ -22,10 +26,9 @@ def make(home: Path, min_free_bytes: int) -> bool:
         size = min(SIZE_BYTES, found.f_blocks * found.f_frsize // DISK_SHARE)
         if size <= 0 or found.f_bavail * found.f_frsize - size < min_free_bytes:
             return False
-        draft = home / f".{FILE}-{os.getpid()}"
         fd = os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(fd, 0, size)
+            _fill(fd, size)
             os.replace(draft, path)
         except OSError:
             os.unlink(draft)
@@ -43,3 +46,12 @@ def release(home: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _fill(fd: int, size: int) -> None:
+    """Blocks, not a hole. macOS has no posix_fallocate."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+        return
+    for start in range(0, size, len(_BLOCK)):
+        durable.write_all(fd, _BLOCK[: size - start])

@@ -23,7 +23,7 @@ from lading_catalog.errors import Error, Full
 from lading_catalog.ids import RandomBytes
 from lading_catalog.keys import LOCAL_NONCE_BYTES, local_key
 from lading_catalog.localstore import CHUNK_BYTES, OBJECTS, SHARDS, STAGING, chunks_of, digest, prepare
-from lading_catalog.room import LOOK_EVERY_BYTES, Room
+from lading_catalog.room import Claim, Room
 
 # Ending of a temporary name whose commit failed without telling whether it may yet show. No file's own ending can look like it.
 UNSURE = "-unsure"
@@ -91,28 +91,17 @@ class Session:
 
     def stage(self, source: BinaryIO | bytes, ext: str, *, clone_fd: int | None = None, size_hint: int | None = None) -> Staged:
         """Write the bytes of `source` under a temporary name, hashed on the way and synced. `clone_fd`: the descriptor of a regular
-        file that may be cloned instead of copied where the file system can. `size_hint`: how long the source probably is. Raises
-        Full, Error, ReadFailed; then no file is left."""
+        file that may be cloned instead of copied where the file system can; a clone takes no room. `size_hint`: how long the source
+        probably is. Raises Full, Error, ReadFailed; then no file is left."""
         try:
-            with self._claim(len(source) if isinstance(source, bytes) else size_hint or 0):
-                return self._stage(source, ext, clone_fd if self._clones else None, size_hint)
+            return self._stage(source, ext, clone_fd if self._clones else None, size_hint)
         except ReadFailed:
             raise
         except OSError as e:
             raise translated(e, self.home) from e
 
-    def _claim(self, size_bytes: int) -> contextlib.AbstractContextManager[None]:
+    def _claim(self, size_bytes: int) -> contextlib.AbstractContextManager[Claim | None]:
         return contextlib.nullcontext() if self._room is None else self._room.claim(size_bytes)
-
-    def _with_room(self, chunks: Iterator[bytes], size_hint: int | None) -> Iterator[bytes]:
-        """The room is looked at again on the way, for what is longer than was said."""
-        left = size_hint if size_hint is not None else 0
-        for chunk in chunks:
-            left -= len(chunk)
-            if left < 0:
-                with self._claim(LOOK_EVERY_BYTES):
-                    left = LOOK_EVERY_BYTES
-            yield chunk
 
     def _stage(self, source: BinaryIO | bytes, ext: str, clone_fd: int | None, size_hint: int | None) -> Staged:
         key = self._new_key(ext)
@@ -122,8 +111,8 @@ class Session:
             if clone_fd is not None and self._clone(fd, clone_fd):
                 sha256, size, head = digest(chunks_of(fd), None)
             else:
-                chunks = _chunks(source, size_hint)
-                sha256, size, head = digest(chunks if isinstance(source, bytes) else self._with_room(chunks, size_hint), fd)
+                with self._claim(len(source) if isinstance(source, bytes) else size_hint or 0) as claim:
+                    sha256, size, head = digest(_within(claim, _chunks(source, size_hint)), fd)
             durable.sync_file(fd)
             found = os.fstat(fd)
             if found.st_size != size:
@@ -237,6 +226,16 @@ def translated(e: OSError, home: Path) -> Error:
     if e.errno in (errno.EMFILE, errno.ENFILE):
         return Error("Too many open files.", hint="Raise the limit (ulimit -n) and put it again; nothing was recorded.")
     return Error(f"Writing to {home} failed: {os.strerror(e.errno or 0)}.", hint="Check the disk; nothing was recorded.")
+
+
+def _within(claim: Claim | None, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Each chunk is given on when there is room for it, and has been written when the next one is asked for. Raises Full."""
+    for chunk in chunks:
+        if claim is not None:
+            claim.need(len(chunk))
+        yield chunk
+        if claim is not None:
+            claim.wrote(len(chunk))
 
 
 def _chunks(source: BinaryIO | bytes, size_hint: int | None) -> Iterator[bytes]:

@@ -49,6 +49,7 @@ class Batch:
     def __init__(self, catalog: Catalog, recorder: Recorder) -> None:
         self._catalog = catalog
         self._recorder = recorder
+        recorder.new_call()
         self._taken: list[Taken] = []
         self._items: list[media.NewMedium] = []
         self._moves: list[Taken] = []

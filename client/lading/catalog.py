@@ -20,9 +20,9 @@ from lading_catalog import deleting, doorbell, finding, lock, media, shapes, sto
 from lading_catalog import why as reasons
 from lading_catalog.config import Config, load
 from lading_catalog.connection import open_catalog
-from lading_catalog.errors import NoDaemon, NotFound, NotSafeYet
+from lading_catalog.errors import CatalogError, NoDaemon, NotFound, NotSafeYet
 from lading_catalog.query import query as run_query
-from lading_catalog.room import Room
+from lading_catalog.room import Here, Room, here
 from lading_catalog.status import Daemon, Limits, disk_free, status
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Catalog:
             tuple(config.input_media_dest), tuple(config.output_media_dest), frozenset(config.endpoints)
         )
         self.sweeps = Sweeps(self)
-        room = Room(self.home, limits_of(config)[0].min_free_bytes)
+        room = Room(self.home, limits_of(config)[0].min_free_bytes, here=self._here)
         self._recorder = Recorder(self.home, self._conn, self._lock, self._defaults, room)
 
     def __enter__(self) -> Catalog:
@@ -73,6 +73,11 @@ class Catalog:
             if self._conn.wal_bytes() > _WAL_VALVE_BYTES and not self.daemon().running:
                 self._conn.checkpoint(truncate=True)
             self._conn.close()
+
+    def _here(self) -> Here | None:
+        with contextlib.suppress(CatalogError), self._lock:
+            return here(self._conn)
+        return None
 
     # -- put -------------------------------------------------------------------------------------------------------------------
 

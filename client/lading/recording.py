@@ -36,6 +36,10 @@ class Recorder:
                 self._session = Session(self._home, room=self._room)
             return self._session
 
+    def new_call(self) -> None:
+        """A put or a batch begins."""
+        self._room.new_call()
+
     def close(self) -> None:
         if self._session is not None:
             self._session.close()

@@ -31,6 +31,7 @@ from lading_catalog import (
     media,
     ownership,
     replicas,
+    room,
     safety,
     shapes,
     status,
@@ -267,6 +268,7 @@ class Exercise:
         assert len(dropped) == 1
         do("evicting.remember", lambda: evicting.remember(conn, chosen[2:]))
         assert do("evicting.forget", lambda: evicting.forget(conn, dropped)) == 1
+        do("room.here", lambda: room.here(conn))
         do("cache.local_bytes", lambda: cache.local_bytes(conn))
         do("cache.once_and_evictable_bytes", lambda: cache.once_and_evictable_bytes(conn))
         do("cache.sha256_of", lambda: cache.sha256_of(conn, ids[0]))

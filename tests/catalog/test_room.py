@@ -10,7 +10,7 @@ import pytest
 
 from lading_catalog import ballast, doorbell, lock
 from lading_catalog.errors import Full
-from lading_catalog.room import LOOK_EVERY_BYTES, SLOW_MAX_S, Room
+from lading_catalog.room import ASK_FILE, LOOK_EVERY_BYTES, SLOW_MAX_S, Here, Room, advice, ask, asked_bytes
 from lading_catalog.staging import Session
 
 MB = 1 << 20
@@ -56,7 +56,7 @@ def test_without_a_daemon_it_refuses_at_once(home: Path) -> None:
     with pytest.raises(Full) as e, disk.room(home, 5 * MB).claim(5 * MB + 1):
         pass
     assert disk.slept == 0
-    assert "10.5 MB are free" in e.value.detail
+    assert "10.5 MB free" in e.value.detail
     assert "5.24 MB stay free (min_free)" in e.value.detail
     assert "lading daemon" in e.value.hint
     assert e.value.about["needed_bytes"] == 5 * MB + 1
@@ -68,16 +68,44 @@ def test_with_a_daemon_it_slows_and_then_refuses(home: Path, running: lock.Daemo
     with pytest.raises(Full) as e, room.claim(1):
         pass
     assert SLOW_MAX_S <= disk.slept <= SLOW_MAX_S + 0.5
-    assert "lading status" in e.value.hint
+    assert "Free some space" in e.value.hint
     before = disk.slept
     for _ in range(100):  # a batch has one patience
         with pytest.raises(Full), room.claim(1):
             pass
     assert disk.slept == before
     disk.now += 100
+    room.new_call()
     with pytest.raises(Full), room.claim(1):
         pass
     assert disk.slept > before
+
+
+@pytest.mark.parametrize(
+    ("running", "found", "says", "says_not"),
+    [
+        (False, None, "lading daemon", "lading status"),
+        (False, Here(5, 0, 0), "lading daemon", "set-destination"),
+        (False, Here(0, 0, 0), "Free some space", "lading daemon"),
+        (True, Here(0, 7, 0), "lading status", "lading daemon"),
+        (True, Here(0, 0, 3), "set-destination", "lading status"),
+        (True, None, "lower min_free", "lading status"),
+    ],
+)
+def test_what_can_be_done(running: bool, found: Here | None, says: str, says_not: str) -> None:
+    hint = advice(running, found, 1)
+    assert says in hint
+    assert says_not not in hint
+
+
+def test_what_is_asked_for_is_heard_for_a_while(home: Path) -> None:
+    assert asked_bytes(home) == 0
+    ask(home, 5 * MB)
+    at = (home / doorbell.FOLDER / ASK_FILE).stat().st_mtime
+    assert asked_bytes(home, at + 1) == 5 * MB
+    assert asked_bytes(home, at + 60) == asked_bytes(home, at - 60) == 0
+    (home / doorbell.FOLDER / ASK_FILE).write_bytes(b"garbage")
+    assert asked_bytes(home) == 0
 
 
 def test_it_goes_on_when_the_daemon_has_made_room(home: Path, running: lock.DaemonLock) -> None:

@@ -46,6 +46,6 @@ def test_the_command_stops_at_the_first(cli: Cli, monkeypatch: pytest.MonkeyPatc
     done = cli.run("put", *files, code=1)
     assert done.out == ""
     assert done.err.count("No room:") == 1
-    assert "Start the daemon" in done.err
+    assert "lower min_free" in done.err
     shape = cli.run("put", "--json", *files, code=1).json
     assert (shape["type"], shape["exit"], shape["min_free_bytes"]) == ("urn:lading:full", 1, 900 * 10**12)

@@ -16,7 +16,7 @@ import pytest
 
 import lading
 from lading.evict import Held, evict
-from lading_catalog import evicting, leases, safety
+from lading_catalog import evicting, leases, room, safety
 from lading_catalog.config import load
 from lading_catalog.connection import open_catalog
 from lading_catalog.errors import Error, Missing, Unavailable
@@ -378,6 +378,20 @@ def test_min_free_is_kept(make: Make) -> None:
     assert rig.cached(media) == list(range(6))
     rig.free = 2 * KB
     rig.evictor.free_bytes = lambda: rig.free + KB * (6 - len(rig.cached(media)))
+    rig.settle()
+    assert rig.cached(media) == [3, 4, 5]
+
+
+def test_a_put_that_waits_asks_for_room_beside_min_free(make: Make) -> None:
+    """Else min_free alone would never make room for a file that is larger than what is above it."""
+    rig = make(budget=10**9, min_free=5 * KB)
+    media = rig.brought(6)
+    rig.free = 5 * KB
+    rig.settle()
+    assert rig.cached(media) == list(range(6))
+    room.ask(rig.home, 3 * KB)
+    os.utime(rig.home / "doorbell" / room.ASK_FILE, (rig.clock.ms / 1000, rig.clock.ms / 1000))
+    rig.evictor.free_bytes = lambda: 5 * KB + KB * (6 - len(rig.cached(media)))
     rig.settle()
     assert rig.cached(media) == [3, 4, 5]
 

@@ -36,7 +36,9 @@ def rm(app: App, ids: tuple[str, ...]) -> int:
     code, done = _each(app, ids, one, "deleted")
     if done:
         who = ids[0] if len(ids) == 1 else "ID"
-        app.out.say(f"Copies that nothing else needs go after {app.settings().delete_after}. To take it back: lading undelete {who}")
+        app.out.say(
+            f"Copies that nothing else needs go after {app.settings().delete_after}. To take it back: lading undelete {who}"
+        )
     return code
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from lading_catalog import cache, evicting, sweeping
+from lading_catalog import cache, evicting, room, sweeping
 from lading_catalog.connection import Connection
 from lading_catalog.evicting import Candidate, ProofAge
 from lading_catalog.stores import LOCAL
@@ -120,7 +120,8 @@ class Evictor:
 
     def _target(self, now_ms: int) -> int:
         """How many bytes have to go."""
-        used, free = cache.local_bytes(self.conn), self.free_bytes()
+        # What a put waits for, beside what min_free keeps, is not free any more.
+        used, free = cache.local_bytes(self.conn), self.free_bytes() - room.asked_bytes(self.home, now_ms / 1000)
         self._begun = used > (self.limits.low_bytes if self._begun else self.limits.budget_bytes)
         until_ms, goal = self._shows
         if 0 < until_ms - now_ms <= SHOWS_MS:
