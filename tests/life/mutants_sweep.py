@@ -144,7 +144,12 @@ MUTANTS = (
         "tests/daemon/test_graves.py",
     ),
 )  # fmt: skip
-SHORT = ("delete what a list shows and nobody knows", "grace by the wall clock", "one nonce for all", "a marker that is gone is ours")
+SHORT = (
+    "delete what a list shows and nobody knows",
+    "grace by the wall clock",
+    "one nonce for all",
+    "a marker that is gone is ours",
+)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:], MUTANTS))
